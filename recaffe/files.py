@@ -1,0 +1,107 @@
+"""Write aside, check, rename: no file is ever half there under its own name."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from recaffe.errors import MachineError
+
+
+def sha256(path: Path | str) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def explain_os_error(error: OSError, path: Path | str) -> MachineError:
+    """A disk or permission failure as a message with a next step."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MachineError(
+            f"No space left while writing {path}. Free some space or put `results` "
+            "on a larger disk, then run the same command again; finished steps are kept."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return MachineError(
+            f"{path} can't be written ({os.strerror(error.errno or 0)}). Make its folder writable, "
+            "or choose another one with `results` in the config."
+        )
+    return MachineError(f"{path}: {error.strerror or error}")
+
+
+def _fsync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def write_aside(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, made `path` only when the block ends well.
+
+    The block writes a file *or* makes a folder there. On any failure, Ctrl-C included, what it
+    wrote is removed and `path` keeps its old content. Disk-full and permission errors become
+    `MachineError`.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(aside)
+        yield aside
+        if aside.is_dir():
+            for file in aside.iterdir():
+                _fsync(file)
+            if path.is_dir():
+                shutil.rmtree(path)
+        else:
+            _fsync(aside)
+        os.replace(aside, path)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    finally:
+        _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write a whole file aside, then rename."""
+    with write_aside(path) as aside:
+        aside.write_bytes(data)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a whole UTF-8 file aside, then rename."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_text_if_changed(path: Path | str, text: str) -> bool:
+    """Write only if the content differs, so that an unchanged file keeps its time stamp."""
+    path, data = Path(path), text.encode("utf-8", "surrogateescape")
+    try:
+        if path.read_bytes() == data:
+            return False
+    except OSError:
+        pass
+    write_bytes(path, data)
+    return True
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write JSON that people read: indented, sorted, UTF-8."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

@@ -1,0 +1,64 @@
+"""A pool of worker processes that dies with its parent and leaves Ctrl-C to it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def _ignore_sigint() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def worker_pool(threads: int) -> Iterator[ProcessPoolExecutor | None]:
+    """A pool of `threads` processes, or None for one: then the caller works itself.
+
+    On any exception, work that waits is dropped and the workers end.
+    """
+    if threads <= 1:
+        yield None
+        return
+    pool = ProcessPoolExecutor(
+        threads, mp_context=multiprocessing.get_context("fork"), initializer=_ignore_sigint
+    )
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    pool.shutdown()
+
+
+def ordered_map(
+    pool: ProcessPoolExecutor | None, work: Callable[[T], R], items: Sequence[T], chunk: int = 16
+) -> Iterator[R]:
+    """`map(work, items)` on the pool, in order, with a bounded number of results in memory."""
+    if pool is None:
+        yield from map(work, items)
+        return
+    chunks = (items[i : i + chunk] for i in range(0, len(items), chunk))
+    waiting: deque[Future[list[Any]]] = deque(
+        pool.submit(_each, work, c) for c in islice(chunks, 32)
+    )
+    while waiting:
+        done = waiting.popleft().result()
+        for c in islice(chunks, 1):
+            waiting.append(pool.submit(_each, work, c))
+        yield from done
+
+
+def _each(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    return [work(item) for item in items]
