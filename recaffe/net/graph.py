@@ -1,0 +1,151 @@
+"""What a net is made of: phases, producers, heads, ancestors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from recaffe.errors import NetError
+from recaffe.proto import caffe_pb2 as pb
+
+Layer = pb.LayerParameter
+WEIGHTED = frozenset(
+    {"Convolution", "Deconvolution", "InnerProduct", "Embed", "Scale", "Bias", "BatchNorm", "PReLU"}
+)
+CLASSIFIERS = frozenset({"Convolution", "InnerProduct"})
+DATA = frozenset(
+    {"Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "Input", "DummyData"}
+)
+LOSSES = frozenset(
+    {
+        "SoftmaxWithLoss", "SigmoidCrossEntropyLoss", "HingeLoss", "EuclideanLoss",
+        "MultinomialLogisticLoss", "InfogainLoss", "ContrastiveLoss",
+    }
+)  # fmt: skip
+CLASS_LOSSES = frozenset(
+    {"SoftmaxWithLoss", "HingeLoss", "MultinomialLogisticLoss", "InfogainLoss"}
+)
+
+
+def included(layer: Layer, phase: int, level: int = 0, stages: Sequence[str] = ()) -> bool:
+    """Whether a net in this state has the layer, as Caffe's FilterNet decides.
+
+    Raises `NetError` if the layer has both `include` and `exclude`.
+    """
+    if layer.include and layer.exclude:
+        raise NetError(f"Layer {layer.name!r} has both include and exclude; Caffe allows one kind.")
+    if layer.include:
+        return any(_meets(rule, phase, level, stages) for rule in layer.include)
+    return not any(_meets(rule, phase, level, stages) for rule in layer.exclude)
+
+
+def _meets(rule: pb.NetStateRule, phase: int, level: int, stages: Sequence[str]) -> bool:
+    if rule.HasField("phase") and rule.phase != phase:
+        return False
+    if rule.HasField("min_level") and level < rule.min_level:
+        return False
+    if rule.HasField("max_level") and level > rule.max_level:
+        return False
+    return all(s in stages for s in rule.stage) and not any(s in stages for s in rule.not_stage)
+
+
+def of_phase(net: pb.NetParameter, phase: int) -> list[Layer]:
+    """The layers of one phase, in order."""
+    state = net.state
+    return [x for x in net.layer if included(x, phase, state.level, list(state.stage))]
+
+
+def inputs_of(layers: Sequence[Layer], index: int) -> list[int]:
+    """Indices of the layers whose tops this layer reads (the last writer before it counts)."""
+    out = []
+    for blob in layers[index].bottom:
+        for i in range(index - 1, -1, -1):
+            if blob in layers[i].top:
+                out.append(i)
+                break
+    return out
+
+
+def ancestors(layers: Sequence[Layer], index: int) -> set[int]:
+    """The layer and all that it depends on, as indices."""
+    seen: set[int] = set()
+    todo = [index]
+    while todo:
+        i = todo.pop()
+        if i not in seen:
+            seen.add(i)
+            todo += inputs_of(layers, i)
+    return seen
+
+
+def class_losses(layers: Sequence[Layer]) -> list[int]:
+    """Indices of the losses that compare class scores with labels, in order."""
+    return [i for i, x in enumerate(layers) if x.type in CLASS_LOSSES and len(x.bottom) > 1]
+
+
+def head_of(layers: Sequence[Layer], loss: int) -> list[int]:
+    """The classifier below a loss: the last Convolution or InnerProduct, and any weighted layer
+    between the two. Raises `NetError` if there is none."""
+    index, between = loss, []
+    while True:
+        # The first bottom holds the scores; the second the labels.
+        below = [i for i in inputs_of(layers, index) if layers[i].type not in DATA]
+        if not below:
+            raise NetError(
+                f"Loss layer {layers[loss].name!r} has no Convolution or InnerProduct below it, so "
+                "there is no classifier to replace."
+            )
+        index = below[0]
+        if layers[index].type in CLASSIFIERS:
+            return [index, *between]
+        if layers[index].type in WEIGHTED:
+            between.append(index)
+
+
+def heads(net: pb.NetParameter) -> list[str]:
+    """Names of all layers that make up the net's classifier heads, in order.
+
+    Source: a head is the last weighted layer before a loss on labels; GoogLeNet has three.
+    """
+    names: dict[str, None] = {}
+    found = False
+    for phase in (pb.TRAIN, pb.TEST):
+        layers = of_phase(net, phase)
+        for loss in class_losses(layers):
+            found = True
+            for i in head_of(layers, loss):
+                names[layers[i].name] = None
+    if not found:
+        raise NetError(
+            "The net has no loss on labels (SoftmaxWithLoss or the like). Fine-tuning wants a "
+            "train_val.prototxt, not a deploy.prototxt."
+        )
+    order = [x.name for x in net.layer]
+    return sorted(names, key=order.index)
+
+
+def main_loss(layers: Sequence[Layer]) -> int:
+    """Index of the loss whose scores count: the last one (others are auxiliary heads)."""
+    losses = class_losses(layers)
+    if not losses:
+        raise NetError("The net has no loss on labels in this phase.")
+    return losses[-1]
+
+
+def blob_count(layer: Layer) -> int:
+    """How many parameter blobs a layer has."""
+    if layer.type in ("Convolution", "Deconvolution"):
+        return 1 + layer.convolution_param.bias_term
+    if layer.type == "InnerProduct":
+        return 1 + layer.inner_product_param.bias_term
+    if layer.type == "Embed":
+        return 1 + layer.embed_param.bias_term
+    if layer.type == "Scale":
+        return (len(layer.bottom) == 1) + layer.scale_param.bias_term
+    if layer.type == "Bias":
+        return int(len(layer.bottom) == 1)
+    return {"BatchNorm": 3, "PReLU": 1}.get(layer.type, 0)
+
+
+def names(layers: Iterable[Layer]) -> list[str]:
+    """Layer names in order."""
+    return [x.name for x in layers]

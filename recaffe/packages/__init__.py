@@ -1,0 +1,1 @@
+"""Pictures and weights that ship inside packages of the Python registry."""
