@@ -1,0 +1,104 @@
+"""One picture's bytes as 8-bit RGB pixels, however it was saved."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# The limit is ours (scan.max_pixels), checked before any pixel is decoded.
+Image.MAX_IMAGE_PIXELS = None
+_ORIENTATION = 0x0112
+
+
+class RejectError(Exception):
+    """The picture can't be used; the text is the reason that rejected.csv shows."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Decoded pixels and what the file was.
+
+    `rgb` is uint8, H×W×3, upright; `mode` is Pillow's name of the file's own pixel form.
+    """
+
+    rgb: np.ndarray
+    format: str
+    mode: str
+    frames: int
+    orientation: int
+
+
+def read(path: Path | str) -> bytes:
+    """The file's bytes; raises `RejectError` with the reason."""
+    try:
+        data = Path(path).read_bytes()
+    except IsADirectoryError:
+        raise RejectError("is a folder") from None
+    except FileNotFoundError:
+        if Path(path).is_symlink():
+            raise RejectError("symbolic link to nowhere") from None
+        raise RejectError("no such file") from None
+    except (OSError, ValueError) as error:
+        raise RejectError(f"can't be read: {getattr(error, 'strerror', None) or error}") from None
+    if not data:
+        raise RejectError("empty file")
+    return data
+
+
+def decode(
+    data: bytes, background: str = "#ffffff", max_pixels: int = 100_000_000
+) -> Picture:
+    """Decode in full and bring to upright 8-bit RGB.
+
+    EXIF orientation is applied; gray, palette and CMYK become RGB; transparency is laid over
+    `background` (#rrggbb); 16-bit samples keep their upper 8 bits, as OpenCV's imread does; of an
+    animation the first frame counts.
+
+    Raises `RejectError` for anything that isn't a whole picture of at most `max_pixels` pixels.
+    """
+    with warnings.catch_warnings():
+        # Pillow warns of odd metadata in pictures that it reads all the same.
+        warnings.simplefilter("ignore")
+        try:
+            image = Image.open(io.BytesIO(data))
+            kind, mode, frames = image.format or "?", image.mode, getattr(image, "n_frames", 1)
+            if image.width * image.height > max_pixels:
+                raise RejectError(
+                    f"{image.width}×{image.height} pixels, over scan.max_pixels ({max_pixels})"
+                )
+            image.load()
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            image = ImageOps.exif_transpose(image)
+            rgb = np.asarray(_to_rgb(image, background))
+        except UnidentifiedImageError:
+            raise RejectError("not a picture that can be recognised") from None
+        except RejectError:
+            raise
+        except MemoryError:
+            raise RejectError("too large for this machine's memory") from None
+        except Exception as error:  # Pillow's decoders raise almost anything on a broken file
+            raise RejectError(f"broken or truncated: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
+    return Picture(rgb, kind, mode, int(frames), int(orientation) if orientation in range(1, 9) else 1)
+
+
+def _to_rgb(image: Image.Image, background: str) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "I":
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise RejectError("32-bit integer pixels")
+        # Pillow opens some 16-bit files in this mode.
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise RejectError("floating-point pixels")
+    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, background)
+        return Image.alpha_composite(ground, layer).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,368 @@
+"""Which pictures there are, under which label, in which split: a stat walk, nothing decoded.
+
+Contents are hashed only where path, size or modification time changed, and the inventory file is
+rewritten only when it differs, so its digest is a function of the pictures' bytes alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recaffe.errors import DataError
+from recaffe.files import sha256, write_aside, write_text_if_changed
+
+SPLITS = ("train", "val", "test")
+COLUMNS = ("root", "path", "split", "label", "size", "sha256")
+# What file managers leave behind; never a picture.
+_CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One listed picture: `path` relative to `root`, label *name*, split or "" for recaffe's own."""
+
+    root: str
+    path: str
+    split: str
+    label: str
+
+    @property
+    def file(self) -> Path:
+        return Path(self.root) / self.path
+
+
+def list_pictures(images: dict[str, Any]) -> tuple[list[Item], list[str]]:
+    """All items that the config's `images` names, and the label names in label order.
+
+    Raises `DataError` for a missing root, an empty or only class, a list line that can't be read,
+    an unknown label, a gap in the labels, or a picture that is listed twice.
+    """
+    if images.get("train"):
+        items, labels = _from_lists(images)
+    else:
+        path = Path(images["path"])
+        if path.is_dir():
+            items, labels = _from_folder(path)
+        elif path.suffix.lower() in (".csv", ".tsv", ".parquet"):
+            items, labels = _from_table(path, images)
+        elif path.exists():
+            raise DataError(
+                f"images: {path} is neither a folder nor a .csv, .tsv or .parquet table. "
+                "For Caffe's list format use images.train.list."
+            )
+        else:
+            raise DataError(f"images: there is no {path.absolute()}. Correct the path in the config.")
+        if images.get("label_names"):
+            labels = _read_names(images["label_names"])
+            _check_known(items, labels, str(path))
+    _check_twice(items)
+    _check_classes(items, labels)
+    return sorted(items, key=lambda i: (i.split, i.path)), labels
+
+
+def take(images: dict[str, Any], out: Path, cache: Path) -> str:
+    """Bring the inventory CSV `out` and its `labels.txt` neighbour up to date.
+
+    Returns the digest of both: the root of the whole workflow. `cache` remembers the hashes by
+    path, size and modification time; it is safe to delete.
+    """
+    items, labels = list_pictures(images)
+    rows = _hashed(items, cache)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for item, size, digest in rows:
+        writer.writerow((item.root, item.path, item.split, item.label, size, digest))
+    write_text_if_changed(out, text.getvalue())
+    write_text_if_changed(out.with_name("classes.txt"), "".join(f"{n}\n" for n in labels))
+    return digest_of(out)
+
+
+def digest_of(inventory: Path) -> str:
+    """Digest of an inventory and its class names."""
+    return sha256(inventory)[:16] + sha256(inventory.with_name("classes.txt"))[:16]
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """Rows of an inventory file."""
+    with path.open(encoding="utf-8", newline="", errors="surrogateescape") as f:
+        return list(csv.DictReader(f))
+
+
+def read_classes(inventory: Path) -> list[str]:
+    """Label names in label order, from beside an inventory."""
+    return inventory.with_name("classes.txt").read_text(encoding="utf-8").splitlines()
+
+
+# ---- the four forms ---------------------------------------------------------------------------
+
+
+def _from_folder(root: Path) -> tuple[list[Item], list[str]]:
+    top = _subfolders(root)
+    if "train" in top and {"val", "test"} & set(top):
+        items = []
+        for split in SPLITS:
+            if split in top:
+                items += _classes(root, root / split, split)
+    else:
+        items = _classes(root, root, "")
+    return items, sorted({i.label for i in items})
+
+
+def _subfolders(folder: Path) -> list[str]:
+    try:
+        names = [e.name for e in os.scandir(folder) if e.is_dir() and not _is_clutter(e.name)]
+    except OSError as error:
+        raise DataError(f"images: {folder} can't be read: {error.strerror}.") from error
+    return sorted(names)
+
+
+def _is_clutter(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
+def _classes(root: Path, folder: Path, split: str) -> Iterator[Item] | list[Item]:
+    items: list[Item] = []
+    classes = _subfolders(folder)
+    if not classes:
+        raise DataError(
+            f"images: {folder} has no class folders. recaffe wants one folder a class, "
+            "with that class's pictures in it."
+        )
+    for label in classes:
+        found = [
+            Item(str(root), file, split, label)
+            for file in _walk(folder / label, prefix=os.path.relpath(folder / label, root))
+        ]
+        if not found:
+            raise DataError(
+                f"images: the class folder {folder / label} is empty. Put pictures into it or "
+                "remove it."
+            )
+        items += found
+    return items
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[str]:
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(d for d in folders if not _is_clutter(d))
+        inside = os.path.relpath(here, folder)
+        for name in sorted(files):
+            if not _is_clutter(name):
+                yield os.path.normpath(os.path.join(prefix, inside, name))  # noqa: PTH118 - str in, str out, 10 times faster than Path
+
+
+def _from_lists(images: dict[str, Any]) -> tuple[list[Item], list[str]]:
+    names = _read_names(images["label_names"]) if images.get("label_names") else None
+    raw: list[tuple[str, str, str, int, str]] = []
+    for split in SPLITS:
+        if images.get(split):
+            file = Path(images[split]["list"])
+            root = images[split].get("root") or str(file.parent)
+            if not Path(root).is_dir():
+                raise DataError(f"images.{split}.root: there is no folder {Path(root).absolute()}.")
+            for number, path, label in _read_list(file):
+                raw.append((root, path, split, label, f"{file}, line {number}"))
+    present = {r[3] for r in raw}
+    count = len(names) if names is not None else max(present) + 1
+    if names is None:
+        names = [str(i) for i in range(count)]
+    for _, path, _, label, where in raw:
+        if label >= count:
+            raise DataError(
+                f"{where}: label {label} of {path!r} has no name: {images['label_names']} has "
+                f"{count} names, for labels 0 to {count - 1}."
+            )
+    gaps = sorted(set(range(count)) - present)
+    if gaps:
+        raise DataError(
+            f"The lists use labels up to {count - 1}, but no line has label "
+            f"{', '.join(map(str, gaps[:5]))}. Labels must run from 0 without a gap."
+        )
+    return [Item(root, path, split, names[label]) for root, path, split, label, _ in raw], names
+
+
+def _read_list(file: Path) -> Iterator[tuple[int, str, int]]:
+    try:
+        lines = file.read_bytes().decode("utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"images: {file.absolute()}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8 text ({error}). Convert it, then try again.") from error
+    if not any(line.strip() for line in lines):
+        raise DataError(f"{file} has no lines.")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        # The label is what follows the last white space: file names may hold blanks.
+        path, _, label = line.strip().replace("\t", " ").rpartition(" ")
+        path = path.rstrip()
+        if not path:
+            raise DataError(f"{file}, line {number}: {line!r} has no label. Write `path label`.")
+        if not (label.isascii() and label.isdigit()):
+            raise DataError(
+                f"{file}, line {number}: the label {label!r} is not a whole number from 0. Lists "
+                "hold integers; for label names use a .csv table."
+            )
+        yield number, path, int(label)
+
+
+def _from_table(path: Path, images: dict[str, Any]) -> tuple[list[Item], list[str]]:
+    import pandas as pd
+
+    try:
+        if path.suffix.lower() == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            separator = "\t" if path.suffix.lower() == ".tsv" else ","
+            table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} can't be read as a table: {error}") from error
+    wanted = [images["path_column"], images["label_column"]]
+    wanted += [images["split_column"]] if images["split_column"] else []
+    for column in wanted:
+        if column not in table.columns:
+            raise DataError(
+                f"{path} has no column {column!r}; it has {', '.join(map(str, table.columns))}. "
+                "Set images.path_column, label_column or split_column."
+            )
+    root = images["root"] or str(path.parent)
+    if not Path(root).is_dir():
+        raise DataError(f"images.root: there is no folder {Path(root).absolute()}.")
+    items = []
+    columns = [table[c].astype(object) for c in wanted]
+    for number, row in enumerate(zip(*columns, strict=True), 2):
+        values = ["" if v is None or v != v else str(v).strip() for v in row]
+        where = f"{path}, row {number}"
+        if not values[0] or not values[1]:
+            raise DataError(f"{where}: the {wanted[0 if not values[0] else 1]!r} field is empty.")
+        split = values[2] if len(values) > 2 else ""
+        if split and split not in SPLITS:
+            raise DataError(f"{where}: split {split!r} is not one of train, val, test.")
+        if len(values) > 2 and not split:
+            raise DataError(f"{where}: the {wanted[2]!r} field is empty.")
+        items.append(Item(root, values[0], split, values[1]))
+    if not items:
+        raise DataError(f"{path} has no rows.")
+    return items, sorted({i.label for i in items})
+
+
+# ---- checks -----------------------------------------------------------------------------------
+
+
+def _read_names(path: str) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"images.label_names: {path} can't be read: {error}.") from error
+    names = [line.strip() for line in lines if line.strip()]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise DataError(f"{path}: the label name {twice[0]!r} stands twice.")
+    return names
+
+
+def _check_known(items: Iterable[Item], labels: list[str], where: str) -> None:
+    known = set(labels)
+    for item in items:
+        if item.label not in known:
+            raise DataError(
+                f"{where}: {item.path!r} has the unknown label name {item.label!r}. Known are "
+                f"{', '.join(labels[:10])}{' …' if len(labels) > 10 else ''}."
+            )
+
+
+def _check_twice(items: Iterable[Item]) -> None:
+    seen: dict[str, Item] = {}
+    for item in items:
+        key = os.path.normpath(item.file)
+        if key in seen:
+            other = seen[key]
+            raise DataError(
+                f"The picture {item.path!r} is listed twice: as {other.label!r}"
+                f"{f' in {other.split}' if other.split else ''} and as {item.label!r}"
+                f"{f' in {item.split}' if item.split else ''}. Remove one of the lines."
+            )
+        seen[key] = item
+
+
+def _check_classes(items: list[Item], labels: list[str]) -> None:
+    present = {i.label for i in items}
+    missing = [name for name in labels if name not in present]
+    if missing:
+        raise DataError(f"The class {missing[0]!r} has no pictures. Add some or remove its name.")
+    if len(labels) < 2:
+        raise DataError(
+            f"There is only one class ({labels[0]!r}); a classifier needs at least two. "
+            "Give each class a folder or a label of its own."
+        )
+    for name in labels:
+        if not name or "\n" in name or "\r" in name:
+            raise DataError(f"The label name {name!r} can't be written to labels.txt. Rename it.")
+
+
+# ---- hashes -----------------------------------------------------------------------------------
+
+
+def _hashed(items: list[Item], cache: Path) -> list[tuple[Item, int, str]]:
+    """Each item with its size in bytes and SHA-256; size -1 and "" where it can't be read."""
+    known = _read_cache(cache)
+    stats: list[tuple[int, int]] = []
+    wanted: list[int] = []
+    digests: dict[int, str] = {}
+    for i, item in enumerate(items):
+        try:
+            stat = os.stat(item.file)
+            stats.append((stat.st_size, stat.st_mtime_ns))
+        except (OSError, ValueError):
+            stats.append((-1, 0))
+        key = _key(item)
+        if key in known and known[key][:2] == stats[i]:
+            digests[i] = known[key][2]
+        else:
+            wanted.append(i)
+    if wanted:
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            for i, digest in zip(wanted, pool.map(lambda i: _digest(items[i].file), wanted), strict=True):
+                digests[i] = digest
+    if wanted or len(known) != len(items):
+        _write_cache(cache, items, stats, digests)
+    return [(item, stats[i][0], digests[i]) for i, item in enumerate(items)]
+
+
+def _key(item: Item) -> str:
+    return os.path.abspath(item.file)
+
+
+def _digest(file: Path) -> str:
+    try:
+        return sha256(file) if file.is_file() else ""
+    except (OSError, ValueError):
+        return ""
+
+
+def _read_cache(cache: Path) -> dict[str, tuple[int, int, str]]:
+    try:
+        with cache.open(encoding="utf-8", newline="", errors="surrogateescape") as f:
+            return {k: (int(size), int(mtime), digest) for k, size, mtime, digest in csv.reader(f)}
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_cache(
+    cache: Path, items: list[Item], stats: list[tuple[int, int]], digests: dict[int, str]
+) -> None:
+    with (
+        write_aside(cache) as aside,
+        aside.open("w", encoding="utf-8", newline="", errors="surrogateescape") as f,
+    ):
+        writer = csv.writer(f, lineterminator="\n")
+        for i, item in enumerate(items):
+            writer.writerow((_key(item), *stats[i], digests[i]))

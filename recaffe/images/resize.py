@@ -1,0 +1,64 @@
+"""The four ways to bring a picture to the size of a record.
+
+`warp` is `convert_imageset --resize_*` (OpenCV, bilinear), byte for byte. The others are those of
+NVIDIA DIGITS, with padding noise that is the same in every run.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+cv2.setNumThreads(1)  # the pool of processes does the parallel work
+
+
+def resize(image: np.ndarray, width: int, height: int, mode: str = "warp") -> np.ndarray:
+    """A uint8 image, H×W or H×W×C, as `height`×`width`.
+
+    warp: stretched. crop: scaled until both sides cover the size, centre cut out. fill: scaled
+    until both sides fit, ends padded with noise. half_crop: scaled midway, one side cut, the other
+    padded.
+    """
+    h, w = image.shape[:2]
+    rw, rh = w / width, h / height
+    if mode == "warp" or rw == rh:
+        return _bilinear(image, width, height)
+    if mode == "crop":
+        ratio = min(rw, rh)
+    elif mode == "fill":
+        ratio = max(rw, rh)
+    elif mode == "half_crop":
+        ratio = (rw + rh) / 2
+    else:
+        raise ValueError(f"unknown resize mode {mode!r}")
+    new_w, new_h = max(1, round(w / ratio)), max(1, round(h / ratio))
+    # One side may come out exact; the other is padded evenly or cut in the middle.
+    if new_w < width:
+        new_w += (width - new_w) % 2
+    if new_h < height:
+        new_h += (height - new_h) % 2
+    scaled = _bilinear(image, new_w, new_h)
+    return _pad(_centre(scaled, width, height), width, height)
+
+
+def _bilinear(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    # cv::resize copies when the size is the same, as ReadImageToCVMat does nothing then.
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _centre(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    h, w = image.shape[:2]
+    y, x = max(0, round((h - height) / 2)), max(0, round((w - width) / 2))
+    return image[y : y + height, x : x + width]
+
+
+def _pad(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    h, w = image.shape[:2]
+    if (h, w) == (height, width):
+        return image
+    # Noise, as in DIGITS, so that the net can't learn the edge; seeded, so that runs agree.
+    noise = np.random.Generator(np.random.PCG64([width, height, w, h]))
+    out = noise.integers(0, 255, (height, width, *image.shape[2:]), dtype=np.uint8)
+    y, x = (height - h) // 2, (width - w) // 2
+    out[y : y + h, x : x + w] = image
+    return out

@@ -1,0 +1,123 @@
+"""Look at every picture before any is used: decoded in full, in parallel; hashes taken."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+import cv2
+import numpy as np
+
+from recaffe.errors import DataError
+from recaffe.files import write_aside
+from recaffe.images import inventory
+from recaffe.images.decode import Picture, RejectError, decode, read
+from recaffe.pool import ordered_map, worker_pool
+from recaffe.progress import progress
+
+MANIFEST = (
+    "root", "path", "split", "label", "size", "sha256",
+    "pixels", "phash", "thumb", "format", "mode", "width", "height", "frames", "orientation",
+)  # fmt: skip
+REJECTED = ("path", "label", "reason")
+HASH_SIDE = 16
+
+
+def scan(
+    inventory_file: Path, manifest: Path, rejected: Path, settings: dict[str, Any], threads: int
+) -> dict[str, int]:
+    """Decode each picture of the inventory; write manifest.csv and rejected.csv.
+
+    Returns the counts. Raises `DataError` when the share of rejects is over
+    `settings["max_rejects"]`; rejected.csv is written all the same.
+    """
+    rows = inventory.read(inventory_file)
+    good, bad = [], []
+    with worker_pool(threads) as pool:
+        looks = ordered_map(pool, partial(look, settings=settings), rows)
+        for row, seen in zip(rows, progress(looks, len(rows), "scan", "img"), strict=True):
+            if isinstance(seen, str):
+                bad.append((row["path"], row["label"], seen))
+            else:
+                good.append({**row, **seen})
+    _write(rejected, REJECTED, bad)
+    if len(bad) > settings["max_rejects"] * len(rows):
+        head = "\n".join(f"  {path}: {reason}" for path, _, reason in bad[:10])
+        raise DataError(
+            f"{len(bad)} of {len(rows)} pictures can't be used, more than scan.max_rejects "
+            f"({settings['max_rejects']:.0%}) allows. The first ones:\n{head}\n"
+            f"All of them are in {rejected}. Mend or remove them, or raise scan.max_rejects."
+        )
+    with write_aside(manifest) as aside, aside.open("w", encoding="utf-8", newline="") as f:
+        table = csv.DictWriter(f, MANIFEST, lineterminator="\n")
+        table.writeheader()
+        table.writerows(good)
+    return {"pictures": len(rows), "rejected": len(bad)}
+
+
+def read_manifest(path: Path) -> list[dict[str, str]]:
+    """Rows of a manifest: one usable picture each."""
+    return inventory.read(path)
+
+
+def look(row: dict[str, str], settings: dict[str, Any]) -> dict[str, Any] | str:
+    """What the manifest says of one picture, or the reason why it is rejected."""
+    if any(c in row["path"] for c in "\n\r") or not _is_utf8(row["path"]):
+        return "file name with a line break or letters that are not UTF-8"
+    try:
+        data = read(Path(row["root"]) / row["path"])
+        picture = decode(data, settings["background"], settings["max_pixels"])
+    except RejectError as error:
+        return str(error)
+    if hashlib.sha256(data).hexdigest() != row["sha256"]:
+        return "changed while the scan ran; run the same command again"
+    return describe(picture)
+
+
+def describe(picture: Picture) -> dict[str, Any]:
+    """Pixel hash, perceptual hash, thumbnail and shape of a decoded picture."""
+    rgb = picture.rgb
+    height, width = rgb.shape[:2]
+    return {
+        "pixels": hashlib.sha256(f"{height}x{width}".encode() + rgb.tobytes()).hexdigest()[:32],
+        "phash": perceptual_hash(rgb),
+        "thumb": cv2.resize(rgb, (4, 4), interpolation=cv2.INTER_AREA).tobytes().hex(),
+        "format": picture.format,
+        "mode": picture.mode,
+        "width": width,
+        "height": height,
+        "frames": picture.frames,
+        "orientation": picture.orientation,
+    }
+
+
+def perceptual_hash(rgb: np.ndarray) -> str:
+    """256 bits, hex: signs of the 16×16 lowest DCT terms against their median.
+
+    After Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010.
+    """
+    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
+    low = cv2.dct(small)[:HASH_SIDE, :HASH_SIDE].ravel()
+    return np.packbits(low > np.median(low[1:])).tobytes().hex()
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _write(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    with write_aside(path) as aside:
+        f: TextIO
+        with aside.open("w", encoding="utf-8", newline="", errors="backslashreplace") as f:
+            table = csv.writer(f, lineterminator="\n")
+            table.writerow(header)
+            table.writerows(rows)

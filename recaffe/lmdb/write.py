@@ -1,0 +1,163 @@
+"""List of pictures → LMDB of Datum records: BGR, C×H×W, uint8, keys `hash8_path`."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import lmdb
+import numpy as np
+
+from recaffe.errors import DataError, MachineError
+from recaffe.files import write_aside
+from recaffe.images.decode import RejectError, decode, read
+from recaffe.images.resize import resize
+from recaffe.images.split import record_key
+from recaffe.lmdb.read import first_shape
+from recaffe.lmdb.read import count as count_records
+from recaffe.pool import ordered_map, worker_pool
+from recaffe.progress import progress
+from recaffe.proto import caffe_pb2 as pb
+
+RECORDS_A_COMMIT = 1000  # as convert_imageset
+_PAGE = 4096
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One list line with the key of its record."""
+
+    key: str
+    path: str
+    label: int
+
+
+def read_list(path: Path | str, seed: int) -> list[Entry]:
+    """A list file that recaffe wrote, with its keys, in key order."""
+    seen: Counter[str] = Counter()
+    entries = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n"), 1):
+        if not line:
+            continue
+        name, _, label = line.rpartition(" ")
+        if not name or not label.isdigit():
+            raise DataError(f"{path}, line {number}: {line!r} is not `path label`.")
+        entries.append(Entry(record_key(name, seed, seen[name]), name, int(label)))
+        seen[name] += 1
+    return sorted(entries, key=lambda e: e.key)
+
+
+def to_datum(
+    entry: Entry, root: str, lmdb_settings: dict[str, Any], scan_settings: dict[str, Any]
+) -> bytes:
+    """The serialised Datum of one picture; raises `DataError` if it can't be decoded any more."""
+    path = Path(root) / entry.path
+    try:
+        picture = decode(read(path), scan_settings["background"], scan_settings["max_pixels"])
+    except RejectError as error:
+        raise DataError(
+            f"{path} was fine when it was scanned, and now: {error}. Run the same command again."
+        ) from error
+    image = record_pixels(picture.rgb, lmdb_settings)
+    datum = pb.Datum(label=entry.label)
+    if lmdb_settings["encoded"] == "none":
+        chw = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+        datum.channels, datum.height, datum.width = chw.shape
+        datum.data = chw.tobytes()
+    else:
+        ok, code = cv2.imencode("." + lmdb_settings["encoded"], image)
+        assert ok
+        datum.data = code.tobytes()
+        datum.encoded = True
+    return datum.SerializeToString(deterministic=True)
+
+
+def record_pixels(rgb: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
+    """Upright RGB → the record's image: BGR H×W×3, or gray H×W, resized. One definition for all."""
+    if settings["gray"]:
+        image = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    else:
+        image = rgb[:, :, ::-1]
+    return resize(np.ascontiguousarray(image), settings["width"], settings["height"], settings["mode"])
+
+
+def write(
+    list_file: Path, root: str, out: Path, settings: dict[str, Any], seed: int, threads: int
+) -> int:
+    """Build the LMDB folder `out` aside, check it, rename it. Returns the number of records.
+
+    `settings` is the whole config (`lmdb` and `scan` are used). Raises `DataError` for a picture
+    that can't be decoded, `MachineError` when the disk is full.
+    """
+    shape, scan_settings = settings["lmdb"], settings["scan"]
+    entries = read_list(list_file, seed)
+    channels = 1 if shape["gray"] else 3
+    # Pages of a raw record: header, data, and a share of the tree.
+    a_record = -(-(shape["width"] * shape["height"] * channels + 512) // _PAGE + 1) * _PAGE
+    size = len(entries) * a_record + 64 * _PAGE
+    _check_space(out, size if shape["encoded"] == "none" else size // 8)
+    work = partial(to_datum, root=root, lmdb_settings=shape, scan_settings=scan_settings)
+    with write_aside(out) as aside, worker_pool(threads) as pool:
+        aside.mkdir()
+        datums = progress(ordered_map(pool, work, entries), len(entries), out.name, "img")
+        _fill(aside, size * 2, entries, datums, out)
+        (aside / "lock.mdb").unlink(missing_ok=True)
+        _verify(aside, entries, shape)
+    return len(entries)
+
+
+def _fill(aside: Path, map_size: int, entries: list[Entry], datums: Iterator[bytes], out: Path) -> None:
+    try:
+        with lmdb.open(str(aside), map_size=map_size, sync=False, metasync=False) as env:
+            pairs = zip(entries, datums, strict=True)
+            more = True
+            while more:
+                with env.begin(write=True) as txn:
+                    for n, (entry, datum) in enumerate(pairs, 1):
+                        # Entries come in key order, so records go to the end of the tree.
+                        if not txn.put(entry.key.encode(), datum, append=True, overwrite=False):
+                            raise DataError(f"{entry.path} stands twice in the list of {out}.")
+                        if n == RECORDS_A_COMMIT:
+                            break
+                    else:
+                        more = False
+            env.sync(True)
+    except lmdb.Error as error:
+        if "No space" in str(error) or isinstance(error, lmdb.DiskError):
+            raise _disk_full(out) from error
+        raise DataError(f"{out} can't be written: {error}") from error
+
+
+def _check_space(out: Path, need: int) -> None:
+    folder = out.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise MachineError(
+            f"{out} needs about {need / 2**20:.0f} MiB, but {folder} has {free / 2**20:.0f} MiB "
+            "free. Free some space, put `results` on a larger disk, or set lmdb.encoded to jpg; "
+            "then run the same command again."
+        )
+
+
+def _disk_full(out: Path) -> MachineError:
+    return MachineError(
+        f"No space left while writing {out}. Free some space or put `results` on a larger disk, "
+        "then run the same command again; finished steps are kept."
+    )
+
+
+def _verify(aside: Path, entries: list[Entry], settings: dict[str, Any]) -> None:
+    found = count_records(aside)
+    if found != len(entries):
+        raise DataError(f"The LMDB has {found} records, the list {len(entries)} lines.")
+    wanted = (1 if settings["gray"] else 3, settings["height"], settings["width"])
+    shape = first_shape(aside)
+    if shape != wanted:
+        raise DataError(f"The LMDB's first record is {shape}, not {wanted}.")
