@@ -1,0 +1,155 @@
+"""What becomes of an engine's events: Caffe's log lines, train.csv, a bar, and the watcher."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+import time
+from pathlib import Path
+
+from recaffe.engines.base import Event, Snapshot, Step, Test
+from recaffe.errors import TrainError
+from recaffe.progress import bar
+
+CSV_COLUMNS = (
+    "iteration", "epoch", "seconds", "loss", "lr", "images_per_second", "val_accuracy", "val_loss",
+)  # fmt: skip
+# -log(FLT_MIN): what SoftmaxWithLoss says when every probability has gone to 0.
+STUCK_LOSS = 87.3365
+_CAUSES = (
+    "The usual causes: base_lr is too high (divide it by 10); labels outside 0…K-1; a mean or scale "
+    "that doesn't fit the pretrained net; a record that is not a picture."
+)
+
+
+class Watcher:
+    """Stops a run whose loss is nan, infinite, or stuck at 87.3365 for three reports."""
+
+    def __init__(self) -> None:
+        self.stuck = 0
+
+    def see(self, iteration: int, loss: float) -> None:
+        """Raises `TrainError` with the usual causes."""
+        if not math.isfinite(loss):
+            raise TrainError(f"The loss is {loss} at iteration {iteration}. {_CAUSES}")
+        self.stuck = self.stuck + 1 if abs(loss - STUCK_LOSS) < 0.01 else 0
+        if self.stuck >= 3:
+            raise TrainError(
+                f"The loss is stuck at {STUCK_LOSS} at iteration {iteration}: every probability of "
+                f"the right class is 0. {_CAUSES}"
+            )
+
+
+class Best:
+    """The best validation so far: highest accuracy, then lowest loss, then earliest."""
+
+    def __init__(self, iteration: int = 0, accuracy: float = -1.0, loss: float = math.inf, worse: int = 0):
+        self.iteration, self.accuracy, self.loss, self.worse = iteration, accuracy, loss, worse
+
+    def see(self, test: Test) -> bool:
+        """Whether this validation is the new best; else one more that wasn't."""
+        if (test.accuracy, -test.loss) > (self.accuracy, -self.loss):
+            self.iteration, self.accuracy, self.loss, self.worse = (
+                test.iteration, test.accuracy, test.loss, 0,
+            )  # fmt: skip
+            return True
+        self.worse += 1
+        return False
+
+
+class Recorder:
+    """Writes each event to the log as Caffe would, to train.csv, and to the progress bar.
+
+    Both files are appended to on a resume: rows beyond `start` are dropped first, so that a run
+    that was killed after its last snapshot leaves no iteration twice.
+    """
+
+    def __init__(
+        self, log: Path, table: Path, start: int, max_iter: int, title: str, iters_per_epoch: float,
+        seconds: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.iters_per_epoch, self.began = iters_per_epoch, time.monotonic() - seconds
+        self.title, self.max_iter = title, max_iter
+        rows = _rows_before(table, start)
+        self._csv = table.open("w", encoding="utf-8", newline="")
+        self._table = csv.writer(self._csv, lineterminator="\n")
+        self._table.writerow(CSV_COLUMNS)
+        self._table.writerows(rows)
+        self._log = log.open("a" if start else "w", encoding="utf-8")
+        self._bar = bar(max_iter, title, "it", initial=start)
+        self._accuracy = math.nan
+        self._last_line = 0.0
+        self.watcher = Watcher()
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far, resumed runs included."""
+        return time.monotonic() - self.began
+
+    def say(self, text: str) -> None:
+        """A line in Caffe's (glog's) form."""
+        now = time.time()
+        stamp = time.strftime("%m%d %H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1e6):06d}"
+        self._log.write(f"I{stamp} {1:5d} solver.cpp:1] {text}\n")
+        self._log.flush()
+
+    def see(self, event: Event) -> None:
+        """Record one event; raises `TrainError` on a loss that can't be."""
+        if isinstance(event, Step):
+            self._step(event)
+        elif isinstance(event, Test):
+            self._test(event)
+        elif isinstance(event, Snapshot):
+            self.say(f"Snapshotting to binary proto file {event.model}")
+            self.say(f"Snapshotting solver state to binary proto file {event.state}")
+        self._csv.flush()
+
+    def advance(self, iterations: int = 1) -> None:
+        """Move the bar."""
+        self._bar.update(iterations)
+
+    def close(self) -> None:
+        """Close files and bar."""
+        self._bar.close()
+        self._csv.close()
+        self._log.close()
+
+    def _step(self, e: Step) -> None:
+        rate = f"{e.steps / max(e.lapse, 1e-9):.6g} iter/s, {e.lapse:.6g}s/{e.steps} iters"
+        self.say(f"Iteration {e.iteration} ({rate}), loss = {e.loss:.6g}")
+        for n, (name, value) in enumerate(e.outputs.items()):
+            self.say(f"    Train net output #{n}: {name} = {value:.6g} (* 1 = {value:.6g} loss)")
+        self.say(f"Iteration {e.iteration}, lr = {e.lr:.6g}")
+        self._row(e.iteration, f"{e.loss:.6g}", f"{e.lr:.6g}", f"{e.images_per_second:.1f}", "", "")
+        self._bar.set_postfix_str(
+            f"loss {e.loss:.3f}, val {self._accuracy:.3f}, {e.images_per_second:.0f} img/s"
+        )
+        if time.monotonic() - self._last_line > 10:
+            self._last_line = time.monotonic()
+            print(f"{self.title}: iteration {e.iteration} of {self.max_iter}, loss {e.loss:.4f}, "
+                  f"{e.images_per_second:.0f} img/s", file=sys.stderr, flush=True)  # fmt: skip
+        self.watcher.see(e.iteration, e.loss)
+
+    def _test(self, e: Test) -> None:
+        self.say(f"Iteration {e.iteration}, Testing net (#0)")
+        for n, (name, value) in enumerate(e.outputs.items()):
+            self.say(f"    Test net output #{n}: {name} = {value:.6g}")
+        self._accuracy = e.accuracy
+        self._row(e.iteration, "", "", "", f"{e.accuracy:.6f}", f"{e.loss:.6g}")
+        print(f"{self.title}: iteration {e.iteration}, validation accuracy {e.accuracy:.4f}, "
+              f"loss {e.loss:.4f}", file=sys.stderr, flush=True)  # fmt: skip
+
+    def _row(self, iteration: int, *values: str) -> None:
+        epoch = iteration / self.iters_per_epoch if self.iters_per_epoch else 0
+        self._table.writerow((iteration, f"{epoch:.3f}", f"{self.seconds:.1f}", *values))
+
+
+def _rows_before(table: Path, start: int) -> list[list[str]]:
+    """The rows that stand when training resumes at `start`: both kinds are written at the start of
+    an iteration, after any snapshot of that number."""
+    if not start or not table.is_file():
+        return []
+    with table.open(encoding="utf-8", newline="") as f:
+        rows = list(csv.reader(f))[1:]
+    return [r for r in rows if len(r) == len(CSV_COLUMNS) and int(r[0]) < start]

@@ -1,0 +1,74 @@
+"""A deploy net over an LMDB: each record exactly once, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from recaffe.engines.base import PredictJob
+from recaffe.engines.torch.data import DataLayer
+from recaffe.engines.torch.net import Net
+from recaffe.engines.torch.train import pick_device
+from recaffe.errors import NetError
+from recaffe.lmdb import read
+from recaffe.net import weights
+from recaffe.net.parse import read_net
+from recaffe.progress import progress
+from recaffe.proto import caffe_pb2 as pb
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """`scores` is float32 N×K, `labels` int64 N, `keys` the N records' keys, in LMDB order."""
+
+    scores: np.ndarray
+    labels: np.ndarray
+    keys: list[str]
+
+
+def predict(job: PredictJob, blob: str = "", title: str = "test") -> Predictions:
+    """The net's output (or the named blob, averaged over space) for every record.
+
+    Raises `NetError` if the deploy net's input doesn't fit the records.
+    """
+    torch.set_num_threads(job.threads)
+    device = pick_device(job.device)
+    param = read_net(job.deploy)
+    source = next((x for x in param.layer if x.type == "Input"), None)
+    if source is None:
+        raise NetError(f"{job.deploy} has no Input layer; it is not a deploy net.")
+    data = DataLayer(_data_param(job, source.top[0]), training=False, seed=0)
+    inputs = data.shapes()
+    wanted = tuple(source.input_param.shape[0].dim)[1:]
+    if inputs[source.top[0]][1:] != wanted:
+        raise NetError(f"{job.deploy} wants {wanted}, the records give {inputs[source.top[0]][1:]}.")
+    source.input_param.shape[0].dim[0] = job.batch_size
+    net = Net(param, pb.TEST, {source.top[0]: inputs[source.top[0]]})
+    net.load(weights.read(job.weights))
+    net.to(device)
+    wanted_blob = blob or net.outputs[-1]
+    rows, labels = [], []
+    with torch.no_grad():
+        for batch in progress(data.once(), -(-data.records // job.batch_size), title, "batch"):
+            blobs = net(data.blobs(batch, device))
+            value = blobs[wanted_blob]
+            if value.dim() == 4:
+                value = value.mean((2, 3))
+            rows.append(value.reshape(len(batch.labels), -1).cpu().numpy())
+            labels.append(batch.labels.numpy())
+    return Predictions(np.concatenate(rows), np.concatenate(labels), read.keys(job.lmdb))
+
+
+def _data_param(job: PredictJob, top: str) -> pb.LayerParameter:
+    layer = pb.LayerParameter(name="data", type="Data", top=[top, "label"])
+    layer.data_param.source = str(job.lmdb)
+    layer.data_param.batch_size = job.batch_size
+    layer.data_param.backend = pb.DataParameter.LMDB
+    layer.transform_param.crop_size = job.crop_size
+    layer.transform_param.scale = job.scale
+    if job.mean_file is not None:
+        layer.transform_param.mean_file = str(job.mean_file)
+    layer.transform_param.mean_value.extend(job.mean_values)
+    return layer

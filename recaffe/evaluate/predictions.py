@@ -1,0 +1,68 @@
+"""predictions.csv: one row a test picture, everything that metrics and report need."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recaffe.errors import DataError
+from recaffe.files import write_aside
+
+FIXED = ("path", "label", "predicted", "confidence")
+
+
+@dataclass(frozen=True)
+class Table:
+    """`paths` N names, `labels` int64 N, `probabilities` float64 N×K, `classes` K names."""
+
+    paths: list[str]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    classes: list[str]
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The most probable class of each row, int64 N; the first of equals."""
+        return self.probabilities.argmax(1)
+
+
+def write(table: Table, path: Path) -> None:
+    """Write aside and rename; probabilities with 6 significant digits."""
+    predicted, confidence = table.predicted, table.probabilities.max(1)
+    with write_aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as f:
+        out = csv.writer(f, lineterminator="\n")
+        out.writerow([*FIXED, *(f"p:{name}" for name in table.classes)])
+        for i, name in enumerate(table.paths):
+            out.writerow(
+                [
+                    name, table.classes[table.labels[i]], table.classes[predicted[i]],
+                    f"{confidence[i]:.6g}", *(f"{p:.6g}" for p in table.probabilities[i]),
+                ]
+            )  # fmt: skip
+
+
+def read(path: Path) -> Table:
+    """Read a predictions.csv; raises `DataError` if it isn't one."""
+    with path.open(encoding="utf-8", newline="") as f:
+        rows = list(csv.reader(f))
+    if not rows or tuple(rows[0][:4]) != FIXED or len(rows) < 2:
+        raise DataError(f"{path} is not a predictions.csv.")
+    classes = [name.removeprefix("p:") for name in rows[0][4:]]
+    index = {name: i for i, name in enumerate(classes)}
+    return Table(
+        [r[0] for r in rows[1:]],
+        np.array([index[r[1]] for r in rows[1:]]),
+        np.array([[float(p) for p in r[4:]] for r in rows[1:]]),
+        classes,
+    )
+
+
+def match(entries: Sequence[tuple[str, int]], labels: np.ndarray) -> list[str]:
+    """The listed paths, if list and LMDB agree record by record; else `DataError`."""
+    if len(entries) != len(labels) or any(e[1] != int(x) for e, x in zip(entries, labels, strict=True)):
+        raise DataError("The test list and the test LMDB don't agree. Remove the LMDB and run again.")
+    return [e[0] for e in entries]
