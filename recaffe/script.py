@@ -41,6 +41,12 @@ def script(log: str) -> Iterator[None]:
         _end(terminal, str(explain_os_error(error, error.filename or "a file")), 1)
 
 
+def tell(message: str) -> None:
+    """A line on the terminal and in the log."""
+    print(message, flush=True)
+    os.write(int(os.environ["RECAFFE_TTY"]), f"{message}\n".encode("utf-8", "replace"))
+
+
 def _end(terminal: int, message: str, status: int) -> None:
     print(f"recaffe: {message}", file=sys.stderr, flush=True)
     os.write(terminal, f"\nrecaffe: {message}\n\n".encode("utf-8", "replace"))

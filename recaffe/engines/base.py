@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class TrainJob:
@@ -58,6 +60,15 @@ class PredictJob:
     batch_size: int = 64
     threads: int = 1
     device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """`scores` is float32 N×K, `labels` int64 N, `keys` the N records' keys, in LMDB order."""
+
+    scores: np.ndarray
+    labels: np.ndarray
+    keys: list[str]
 
 
 # ---- events -----------------------------------------------------------------------------------

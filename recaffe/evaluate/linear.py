@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from recaffe.engines.base import PredictJob
-from recaffe.engines.torch.predict import Predictions, predict
+from recaffe.engines.base import PredictJob, Predictions
+from recaffe.engines.torch.predict import predict
 from recaffe.evaluate.metrics import wilson
 from recaffe.net import graph
 from recaffe.net.parse import read_net

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from recaffe.engines.base import Predictions
 from recaffe.errors import DataError
 from recaffe.files import write_aside
+from recaffe.lmdb.write import Entry
 
 FIXED = ("path", "label", "predicted", "confidence")
 
@@ -61,8 +63,14 @@ def read(path: Path) -> Table:
     )
 
 
-def match(entries: Sequence[tuple[str, int]], labels: np.ndarray) -> list[str]:
-    """The listed paths, if list and LMDB agree record by record; else `DataError`."""
-    if len(entries) != len(labels) or any(e[1] != int(x) for e, x in zip(entries, labels, strict=True)):
-        raise DataError("The test list and the test LMDB don't agree. Remove the LMDB and run again.")
-    return [e[0] for e in entries]
+def tabulate(found: Predictions, entries: Sequence[Entry], classes: list[str]) -> Table:
+    """The net's probabilities beside the listed paths.
+
+    Raises `DataError` unless list and LMDB agree record by record.
+    """
+    keys = [e.key for e in entries]
+    if keys != found.keys or [e.label for e in entries] != found.labels.tolist():
+        raise DataError(
+            "The test list and the test LMDB don't agree. Remove the LMDB and run again."
+        )
+    return Table([e.path for e in entries], found.labels, found.scores.astype(np.float64), classes)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -77,3 +79,15 @@ def first_shape(path: Path | str) -> tuple[int, int, int]:
             raise DataError(f"{path} has no records. Remove it and run again.")
         c, h, w = pixels(parse_datum(cursor.value(), str(path))).shape
         return int(c), int(h), int(w)
+
+
+def describe(path: Path | str) -> dict[str, Any]:
+    """`records`, `shape` (C, H, W), and the SHA-256 of all keys and values in order."""
+    digest, records = hashlib.sha256(), 0
+    with open_lmdb(path) as env, env.begin(buffers=True) as txn, txn.cursor() as cursor:
+        for key, value in cursor:
+            digest.update(len(key).to_bytes(4, "little") + len(value).to_bytes(8, "little"))
+            digest.update(key)
+            digest.update(value)
+            records += 1
+    return {"records": records, "shape": list(first_shape(path)), "sha256": digest.hexdigest()}

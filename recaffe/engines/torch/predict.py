@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
-from recaffe.engines.base import PredictJob
+from recaffe.engines.base import PredictJob, Predictions
 from recaffe.engines.torch.data import DataLayer
 from recaffe.engines.torch.net import Net
 from recaffe.engines.torch.train import pick_device
@@ -17,15 +15,6 @@ from recaffe.net import weights
 from recaffe.net.parse import read_net
 from recaffe.progress import progress
 from recaffe.proto import caffe_pb2 as pb
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """`scores` is float32 N×K, `labels` int64 N, `keys` the N records' keys, in LMDB order."""
-
-    scores: np.ndarray
-    labels: np.ndarray
-    keys: list[str]
 
 
 def predict(job: PredictJob, blob: str = "", title: str = "test") -> Predictions:

@@ -1,0 +1,36 @@
+# recaffe: pictures in, a fine-tuned caffemodel and an honest report out.
+# The table of contents; each stage has its file in rules/.
+import os
+import sys
+
+# This clone's library, here and in every job, whatever else is installed.
+sys.path.insert(0, str(workflow.basedir))
+os.environ["PYTHONPATH"] = str(workflow.basedir)
+
+if not workflow.config_settings.configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/images.smk"
+include: "rules/lmdb.smk"
+include: "rules/mean.smk"
+include: "rules/net.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        get_final_output(),
+
+
+onsuccess:
+    print(Path(RESULTS, "summary.txt").read_text(encoding="utf-8"), end="")

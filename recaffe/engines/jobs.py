@@ -1,0 +1,117 @@
+"""Jobs for an engine from the workflow's files, and the results back to where they belong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from recaffe.engines.base import PredictJob, TrainJob, TrainResult
+from recaffe.files import sha256, write_aside, write_json
+from recaffe.net.parse import to_solver
+
+
+def train_job(
+    settings: dict[str, Any],
+    *,
+    net: Path,
+    solver: Path,
+    net_info: Path,
+    records: tuple[Path, Path],
+    weights: Sequence[Path],
+    mean: Sequence[Path],
+    snapshots: Path,
+    title: str,
+) -> TrainJob:
+    """The job of one run; its folder of snapshots is named after all that defines its numbers.
+
+    `records` are the notes beside the train and val LMDBs; `weights` and `mean` hold one file or
+    none. Snapshots of another net, data or rate are in another folder, so never picked up.
+    """
+    run = settings["run"]
+    train, val = (_json(p) for p in records)
+    copy = tuple(_json(net_info)["copied"]) if weights else ()
+    folder = snapshots / job_key(settings, net, solver, (train, val), [*weights, *mean], copy)
+    return TrainJob(
+        solver=solver,
+        snapshots=folder,
+        weights=weights[0] if weights else None,
+        copy=copy,
+        val_records=val["records"],
+        # The log and the table live beside the snapshots until the run is over: the workflow
+        # removes a rule's outputs before it starts the rule again.
+        final=folder / "final.caffemodel",
+        log=folder / "train.log",
+        csv=folder / "train.csv",
+        select=run["select"],
+        patience=run["patience"],
+        threads=run["threads"],
+        device=run["device"],
+        title=title,
+        iters_per_epoch=train["records"] / (run["batch_size"] * run["iter_size"]),
+    )
+
+
+def job_key(
+    settings: dict[str, Any],
+    net: Path,
+    solver: Path,
+    records: Sequence[dict[str, Any]],
+    files: Sequence[Path],
+    copy: Sequence[str],
+) -> str:
+    """16 hex digits of everything that the numbers of a run follow from.
+
+    What a longer or differently watched run shares with a shorter one is left out: snapshots,
+    display and patience. `max_iter` counts, because the schedules scale with it.
+    """
+    plan = to_solver(solver.read_text(encoding="utf-8"), str(solver))
+    for name in ("net", "snapshot", "snapshot_prefix", "display"):
+        plan.ClearField(name)  # type: ignore[arg-type]  # the stub knows only literal names
+    parts = {
+        "stage": settings["stage"],
+        "solver": str(plan),
+        "net": sha256(net),
+        "records": [r["sha256"] for r in records],
+        "files": [sha256(f) for f in files],
+        "copy": list(copy),
+        "threads": settings["run"]["threads"],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def publish(job: TrainJob, result: TrainResult, run: Path) -> None:
+    """Copy what the job made to its run's folder, and say how it ended in train.json."""
+    for source in (job.final, job.csv, job.log):
+        with write_aside(run / source.name) as aside:
+            shutil.copyfile(source, aside)
+    write_json(
+        run / "train.json",
+        {**asdict(result), "sha256": sha256(job.final), "snapshots": str(job.snapshots)},
+    )
+
+
+def predict_job(
+    run: dict[str, Any], *, deploy: Path, weights: Path, lmdb: Path, mean: Sequence[Path]
+) -> PredictJob:
+    """The job of one pass over an LMDB with a run's own preprocessing."""
+    return PredictJob(
+        deploy=deploy,
+        weights=weights,
+        lmdb=lmdb,
+        crop_size=run["crop_size"],
+        mean_file=mean[0] if mean else None,
+        mean_values=tuple(run["mean"]) if isinstance(run["mean"], list) else (),
+        batch_size=run["test_batch_size"],
+        threads=run["threads"],
+        device=run["device"],
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value

@@ -1,0 +1,167 @@
+"""Everything that the report says, read from the workflow's files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import subprocess
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from recaffe.config import ROOT
+from recaffe.evaluate.metrics import wilson
+from recaffe.files import sha256
+
+PACKAGES = ("snakemake", "torch", "numpy", "opencv-python-headless", "pillow", "lmdb", "protobuf")
+
+
+def collect(results: Path, config: dict[str, Any], weights: dict[str, list[str]]) -> dict[str, Any]:
+    """The facts of one data set's folder; `weights` gives each run's pretrained file or none."""
+    data = results / "data"
+    classes = rows(data / "classes.csv")
+    labels = [row["name"] for row in classes]
+    return {
+        "config": config,
+        "title": config["title"] or config["dataset"],
+        "labels": labels,
+        "classes": classes,
+        "totals": {
+            key: sum(int(row[key]) for row in classes)
+            for key in ("train", "val", "test", "left_out", "rejected")
+        },
+        "lists": read_json(data / "lists.json"),
+        "rejected": rows(data / "rejected.csv"),
+        "duplicates": rows(data / "duplicates.csv"),
+        "manifest": rows(data / "manifest.csv"),
+        "test": _entries(data / "test.txt"),
+        "train": _entries(data / "train.txt"),
+        "shape": read_json(data / "train_lmdb.json")["shape"],
+        "runs": {name: _run(results / name, row) for name, row in config["runs"].items()},
+        "stages": stages(results, config),
+        "provenance": _provenance(results, config, weights),
+    }
+
+
+def _run(folder: Path, row: dict[str, Any]) -> dict[str, Any]:
+    linear = folder / "linear.json"
+    return {
+        "row": row,
+        "metrics": read_json(folder / "metrics.json"),
+        "net": read_json(folder / "net.json"),
+        "layers": rows(folder / "layers.csv"),
+        "train": read_json(folder / "train.json"),
+        "curve": rows(folder / "train.csv"),
+        "predictions": rows(folder / "predictions.csv"),
+        "linear": read_json(linear) if linear.is_file() and row["weights"] != "none" else None,
+    }
+
+
+def headline(facts: dict[str, Any]) -> str:
+    """The one line that a run of the workflow ends with."""
+    return "; ".join(f"{label} {value}" for label, value in comparison(facts))
+
+
+def comparison(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """The first run's accuracy and what it must be seen beside, as (label, text)."""
+    runs = facts["runs"]
+    name, first = next(iter(runs.items()))
+    m = first["metrics"]
+    lines = [(f"{name}: test accuracy", accuracy(m)), (f"majority class ({m['majority_class']})", f"{m['majority']:.3f}")]
+    for other, run in runs.items():
+        if other != name:
+            kind = "from scratch" if run["row"]["weights"] == "none" else "fine-tuned"
+            lines.append((f"{other} ({kind})", f"{run['metrics']['top1']:.3f}"))
+    lines += [
+        ("linear classifier on frozen features", f"{run['linear']['top1']:.3f}")
+        for run in runs.values()
+        if run["linear"]
+    ]
+    return lines
+
+
+def accuracy(m: dict[str, Any]) -> str:
+    """An accuracy never stands without its interval and N."""
+    return f"{m['top1']:.3f} (95 % interval {m['top1_low']:.3f} to {m['top1_high']:.3f}, N = {m['n']})"
+
+
+def stages(results: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Seconds, peak memory and, where it means something, pictures a second of each stage."""
+    counts = {s: len(_entries(results / "data" / f"{s}.txt")) for s in ("train", "val", "test")}
+    scanned = len(rows(results / "data" / "manifest.csv"))
+    pictures = {"scan": scanned, **{f"lmdb_{s}": n for s, n in counts.items()}, "predict": counts["test"]}
+    folders = [("", Path(config["resources"])), ("", results)]
+    folders += [(f"{name}: ", results / name) for name in config["runs"]]
+    found = []
+    for prefix, folder in folders:
+        for path in sorted((folder / "benchmarks").glob("*.tsv"), key=lambda p: p.stat().st_mtime):
+            if path.stem == "report":
+                continue
+            with path.open(encoding="utf-8", newline="") as f:
+                last = list(csv.DictReader(f, delimiter="\t"))[-1]
+            seconds = float(last["s"])
+            speed = ""
+            if path.stem in pictures:
+                speed = f"{pictures[path.stem] / max(seconds, 1e-9):.0f}"
+            elif path.stem == "train":
+                speed = f"{read_json(folder / 'train.json')['images_per_second']:.0f}"
+            memory = last.get("max_rss", "-")
+            memory = f"{float(memory):.0f}" if memory not in ("-", "NA", "") else ""
+            found.append({"stage": prefix + path.stem, "seconds": seconds, "rate": speed, "memory": memory})
+    return found
+
+
+def _provenance(
+    results: Path, config: dict[str, Any], weights: dict[str, list[str]]
+) -> list[tuple[str, str]]:
+    data = results / "data"
+    lines = [("recaffe", f"{version('recaffe')}, commit {_commit()}")]
+    lines += [(name, version(name)) for name in PACKAGES]
+    lines += [("python", platform.python_version()), ("machine", f"{platform.machine()}, {platform.system()}")]
+    lines.append(("inventory of pictures", sha256(data / "inventory.csv")))
+    lines += [(f"{s} LMDB", read_json(data / f"{s}_lmdb.json")["sha256"]) for s in ("train", "val", "test")]
+    files = sorted({file for found in weights.values() for file in found})
+    lines += [(f"pretrained {file}", sha256(file)) for file in files]
+    for name, row in config["runs"].items():
+        result = read_json(results / name / "train.json")
+        lines.append((f"{name}: trained on", f"{result['device']}, seed {row['seed']}"))
+        lines.append((f"{name}: final.caffemodel", result["sha256"]))
+    return lines
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown (not a git checkout)"
+
+
+def percent(hits: int, n: int) -> str:
+    """A share with its interval."""
+    low, high = wilson(hits, n)
+    return f"{hits / max(n, 1):.1%} ({low:.1%} to {high:.1%})"
+
+
+def formats(manifest: list[dict[str, str]]) -> list[tuple[str, int]]:
+    """How many pictures there are of each file format and pixel form, most first."""
+    return Counter(f"{row['format']} {row['mode']}" for row in manifest).most_common()
+
+
+def _entries(path: Path) -> list[tuple[str, int]]:
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [(line.rpartition(" ")[0], int(line.rpartition(" ")[2])) for line in lines if line]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """A CSV file's rows."""
+    with path.open(encoding="utf-8", newline="") as f:
+        return list(csv.DictReader(f))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's object."""
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value

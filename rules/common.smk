@@ -1,0 +1,167 @@
+# Helpers of the workflow: the checked config, paths, params. No rules here.
+import json
+import os
+from pathlib import Path
+
+from recaffe import config as recaffe_config
+from recaffe import stages
+from recaffe.errors import RecaffeError
+from recaffe.images import inventory
+from recaffe.packages import elpv
+from snakemake.exceptions import WorkflowError
+
+
+# The image that `make images` builds, and the environment of the same versions.
+CONTAINER = "docker/recaffe-cpu.sif"
+CONDA = "../envs/recaffe.yaml"
+
+
+def checked(function, *args):
+    """Call the library; a user's mistake is one message, not a traceback."""
+    try:
+        return function(*args)
+    except RecaffeError as error:
+        raise WorkflowError(str(error)) from None
+
+
+CONFIG = checked(recaffe_config.complete, config)
+RUNS = CONFIG["runs"]
+RESULTS = f"{CONFIG['results']}/{CONFIG['dataset']}"
+DATA = f"{RESULTS}/data"
+RESOURCES = CONFIG["resources"]
+# Nets whose weights come from a package, by name.
+CARDS = {
+    run["net"]: recaffe_config.model_card(run["net"])["weights"]
+    for run in RUNS.values()
+    if run["weights"] == "zoo"
+}
+PACKAGES = {
+    elpv.PACKAGE: (elpv.VERSION, elpv.SHA256),
+    **{card["package"]: (card["version"], card["sha256"]) for card in CARDS.values()},
+}
+
+
+wildcard_constraints:
+    run="|".join(RUNS),
+    split="train|val|test",
+    package="|".join(PACKAGES),
+    net="[A-Za-z0-9_.-]+",
+
+
+def images():
+    """The config's `images`; a package's pictures are a table once they are unpacked."""
+    if CONFIG["images"]["package"]:
+        folder = f"{RESOURCES}/{CONFIG['images']['package']}"
+        return {**CONFIG["images"], "path": f"{folder}/pictures.csv", "root": folder}
+    return CONFIG["images"]
+
+
+def take_inventory():
+    """Bring the inventory up to date before the DAG is decided, so that it knows what changed."""
+    file = Path(DATA, "inventory.csv")
+    if workflow.is_main_process:
+        return checked(inventory.take, images(), file, Path(DATA, ".inventory_cache.csv"))
+    return inventory.digest_of(file)
+
+
+# A package's pictures are known by the package's own digest.
+PICTURES = elpv.SHA256 if CONFIG["images"]["package"] else take_inventory()
+
+
+def as_param(stage, **settings):
+    """Settings as one param: Snakemake compares params as a set and would miss two swapped values."""
+    return json.dumps({"stage": stage, **settings}, sort_keys=True)
+
+
+def some(run, *keys):
+    """These settings of a run."""
+    return {key: RUNS[run][key] for key in keys}
+
+
+def net_file(net):
+    """The prototxt of a net, relative to where the workflow runs."""
+    return os.path.relpath(recaffe_config.net_file(net))
+
+
+def weights_of(run):
+    """A run's pretrained weights as a rule's input: a list of one file, or empty."""
+    choice = RUNS[run]["weights"]
+    if choice == "zoo":
+        return [f"{RESOURCES}/weights/{RUNS[run]['net']}.caffemodel"]
+    return [] if choice == "none" else [choice]
+
+
+def mean_of(run):
+    """A run's mean file as a rule's input: a list of one file, or empty."""
+    return [f"{DATA}/mean.binaryproto"] if RUNS[run]["mean"] == "file" else []
+
+
+def linear_baselines():
+    """Runs that start from pretrained weights, one for each pair of net and weights."""
+    seen = {}
+    for run in RUNS if CONFIG["baselines"]["linear"] else ():
+        if weights_of(run):
+            seen.setdefault((RUNS[run]["net"], RUNS[run]["weights"]), run)
+    return list(seen.values())
+
+
+def get_final_output():
+    """What `snakemake` without a target makes."""
+    return [f"{RESULTS}/report.html", f"{RESULTS}/summary.txt"]
+
+
+# Which of a run's settings each stage looks at: no other one makes it run again.
+PATCH_KEYS = (
+    "net",
+    "weights",
+    "crop_size",
+    "mean",
+    "mirror",
+    "batch_size",
+    "test_batch_size",
+    "head_lr_mult",
+    "unmatched",
+    "freeze_to",
+)
+SOLVER_KEYS = (
+    "batch_size",
+    "iter_size",
+    "test_batch_size",
+    "epochs",
+    "max_iter",
+    "solver",
+    "base_lr",
+    "lr_policy",
+    "gamma",
+    "power",
+    "step_epochs",
+    "multistep_epochs",
+    "momentum",
+    "weight_decay",
+    "seed",
+    "test_interval_epochs",
+    "snapshot_epochs",
+    "device",
+)
+TRAIN_KEYS = ("batch_size", "iter_size", "patience", "select", "threads", "device")
+PREDICT_KEYS = ("crop_size", "mean", "test_batch_size", "threads", "device")
+REPORT_DATA = (
+    "labels.txt",
+    "train.txt",
+    "val.txt",
+    "test.txt",
+    "classes.csv",
+    "duplicates.csv",
+    "lists.json",
+    "manifest.csv",
+)
+REPORT_RUN = (
+    "net.json",
+    "layers.csv",
+    "solver.prototxt",
+    "train.csv",
+    "train.json",
+    "predictions.csv",
+    "metrics.json",
+    "final.caffemodel",
+)

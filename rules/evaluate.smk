@@ -1,0 +1,86 @@
+# Weights → predictions.csv → metrics.json; the linear baseline
+
+
+rule predict:
+    input:
+        weights=f"{RESULTS}/{{run}}/final.caffemodel",
+        deploy=f"{RESULTS}/{{run}}/deploy.prototxt",
+        lmdb=f"{DATA}/test_lmdb",
+        list=f"{DATA}/test.txt",
+        labels=f"{DATA}/labels.txt",
+        mean=lambda w: mean_of(w.run),
+    output:
+        f"{RESULTS}/{{run}}/predictions.csv",
+    log:
+        f"{RESULTS}/{{run}}/logs/predict.log",
+    benchmark:
+        f"{RESULTS}/{{run}}/benchmarks/predict.tsv"
+    container:
+        CONTAINER
+    conda:
+        CONDA
+    threads: lambda w: RUNS[w.run]["threads"]
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        settings=lambda w: as_param(
+            stages.EVALUATE, seed=CONFIG["split"]["seed"], run=some(w.run, *PREDICT_KEYS)
+        ),
+    message:
+        "Testing {wildcards.run} on every test picture"
+    script:
+        "../scripts/predict.py"
+
+
+rule metrics:
+    input:
+        f"{RESULTS}/{{run}}/predictions.csv",
+    output:
+        f"{RESULTS}/{{run}}/metrics.json",
+    log:
+        f"{RESULTS}/{{run}}/logs/metrics.log",
+    benchmark:
+        f"{RESULTS}/{{run}}/benchmarks/metrics.tsv"
+    container:
+        CONTAINER
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=as_param(stages.EVALUATE),
+    message:
+        "Counting hits and misses of {wildcards.run}"
+    script:
+        "../scripts/metrics.py"
+
+
+rule linear:
+    input:
+        deploy=f"{RESULTS}/{{run}}/deploy.prototxt",
+        weights=lambda w: weights_of(w.run),
+        lmdbs=expand("{data}/{split}_lmdb", data=DATA, split=inventory.SPLITS),
+        mean=lambda w: mean_of(w.run),
+    output:
+        f"{RESULTS}/{{run}}/linear.json",
+    log:
+        f"{RESULTS}/{{run}}/logs/linear.log",
+    benchmark:
+        f"{RESULTS}/{{run}}/benchmarks/linear.tsv"
+    container:
+        CONTAINER
+    conda:
+        CONDA
+    threads: lambda w: RUNS[w.run]["threads"]
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        settings=lambda w: as_param(stages.LINEAR, run=some(w.run, *PREDICT_KEYS)),
+    message:
+        "Fitting a linear classifier on frozen features"
+    script:
+        "../scripts/linear.py"

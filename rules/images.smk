@@ -1,0 +1,136 @@
+# Raw pictures → inventory → manifest → train.txt, val.txt, test.txt, labels.txt
+
+
+rule fetch_package:
+    output:
+        f"{RESOURCES}/packages/{{package}}",
+    log:
+        f"{RESOURCES}/logs/fetch_{{package}}.log",
+    benchmark:
+        f"{RESOURCES}/benchmarks/fetch_{{package}}.tsv"
+    container:
+        CONTAINER
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    retries: 1
+    params:
+        package=lambda w: [w.package, *PACKAGES[w.package]],
+    message:
+        "Fetching {wildcards.package} from the package registry"
+    script:
+        "../scripts/fetch_package.py"
+
+
+if CONFIG["images"]["package"]:
+
+    rule unpack_pictures:
+        input:
+            f"{RESOURCES}/packages/{elpv.PACKAGE}",
+        output:
+            directory(images()["root"]),
+        log:
+            f"{RESOURCES}/logs/unpack_pictures.log",
+        benchmark:
+            f"{RESOURCES}/benchmarks/unpack_pictures.tsv"
+        container:
+            CONTAINER
+        conda:
+            CONDA
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=30,
+        params:
+            version=stages.SCAN,
+        message:
+            "Unpacking the pictures of {input}"
+        script:
+            "../scripts/unpack_pictures.py"
+
+    rule inventory:
+        input:
+            images()["root"],
+        output:
+            f"{DATA}/inventory.csv",
+            f"{DATA}/classes.txt",
+        log:
+            f"{RESULTS}/logs/inventory.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/inventory.tsv"
+        container:
+            CONTAINER
+        conda:
+            CONDA
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=30,
+        params:
+            settings=as_param(stages.SCAN, images=images()),
+        message:
+            "Listing the pictures in {input}"
+        script:
+            "../scripts/inventory.py"
+
+
+rule scan:
+    input:
+        inventory=f"{DATA}/inventory.csv",
+    output:
+        manifest=f"{DATA}/manifest.csv",
+    log:
+        f"{RESULTS}/logs/scan.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/scan.tsv"
+    container:
+        CONTAINER
+    conda:
+        CONDA
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        settings=as_param(stages.SCAN, scan=CONFIG["scan"]),
+        pictures=PICTURES,
+        rejected=f"{DATA}/rejected.csv",
+    message:
+        "Decoding every picture"
+    script:
+        "../scripts/scan.py"
+
+
+rule split:
+    input:
+        manifest=f"{DATA}/manifest.csv",
+        inventory=f"{DATA}/inventory.csv",
+    output:
+        lists=expand("{data}/{split}.txt", data=DATA, split=inventory.SPLITS),
+        labels=f"{DATA}/labels.txt",
+        classes=f"{DATA}/classes.csv",
+        duplicates=f"{DATA}/duplicates.csv",
+        lists_json=f"{DATA}/lists.json",
+    log:
+        f"{RESULTS}/logs/split.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/split.tsv"
+    container:
+        CONTAINER
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=as_param(stages.SPLIT, split=CONFIG["split"], scan=CONFIG["scan"]),
+        rejected=f"{DATA}/rejected.csv",
+        out=DATA,
+    message:
+        "Splitting into train, val and test"
+    script:
+        "../scripts/split.py"

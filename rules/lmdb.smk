@@ -1,0 +1,31 @@
+# Lists → LMDBs of Datum records
+
+
+rule lmdb:
+    input:
+        list=f"{DATA}/{{split}}.txt",
+        lists=f"{DATA}/lists.json",
+        manifest=f"{DATA}/manifest.csv",
+    output:
+        lmdb=directory(f"{DATA}/{{split}}_lmdb"),
+        info=f"{DATA}/{{split}}_lmdb.json",
+    log:
+        f"{RESULTS}/logs/lmdb_{{split}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/lmdb_{{split}}.tsv"
+    container:
+        CONTAINER
+    conda:
+        CONDA
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        settings=as_param(
+            stages.LMDB, lmdb=CONFIG["lmdb"], scan=CONFIG["scan"], seed=CONFIG["split"]["seed"]
+        ),
+    message:
+        "Writing {output.lmdb}"
+    script:
+        "../scripts/lmdb.py"

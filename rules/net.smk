@@ -1,0 +1,93 @@
+# Published nets and weights → nets for these labels, solver, transfer table
+
+
+rule convert_weights:
+    input:
+        package=lambda w: f"{RESOURCES}/packages/{CARDS[w.net]['package']}",
+        net=lambda w: net_file(w.net),
+    output:
+        f"{RESOURCES}/weights/{{net}}.caffemodel",
+    log:
+        f"{RESOURCES}/logs/convert_weights_{{net}}.log",
+    benchmark:
+        f"{RESOURCES}/benchmarks/convert_weights_{{net}}.tsv"
+    container:
+        CONTAINER
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=lambda w: as_param(stages.WEIGHTS, card=CARDS[w.net]),
+    message:
+        "Converting the weights of {wildcards.net} to a caffemodel"
+    script:
+        "../scripts/convert_weights.py"
+
+
+rule patch:
+    input:
+        net=lambda w: net_file(RUNS[w.run]["net"]),
+        labels=f"{DATA}/labels.txt",
+        train=f"{DATA}/train_lmdb.json",
+        val=f"{DATA}/val_lmdb.json",
+        weights=lambda w: weights_of(w.run),
+    output:
+        train_val=f"{RESULTS}/{{run}}/train_val.prototxt",
+        deploy=f"{RESULTS}/{{run}}/deploy.prototxt",
+        info=f"{RESULTS}/{{run}}/net.json",
+        layers=f"{RESULTS}/{{run}}/layers.csv",
+    log:
+        f"{RESULTS}/{{run}}/logs/patch.log",
+    benchmark:
+        f"{RESULTS}/{{run}}/benchmarks/patch.tsv"
+    container:
+        CONTAINER
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=lambda w: as_param(
+            stages.PATCH,
+            dataset=CONFIG["dataset"],
+            mean=(mean_of(w.run) or [""])[0],
+            run=some(w.run, *PATCH_KEYS),
+        ),
+        data=DATA,
+    message:
+        "Patching the net of run {wildcards.run}"
+    script:
+        "../scripts/patch.py"
+
+
+rule solver:
+    input:
+        net=f"{RESULTS}/{{run}}/train_val.prototxt",
+        train=f"{DATA}/train_lmdb.json",
+        val=f"{DATA}/val_lmdb.json",
+    output:
+        f"{RESULTS}/{{run}}/solver.prototxt",
+    log:
+        f"{RESULTS}/{{run}}/logs/solver.log",
+    benchmark:
+        f"{RESULTS}/{{run}}/benchmarks/solver.tsv"
+    container:
+        CONTAINER
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=lambda w: as_param(stages.SOLVER, run=some(w.run, *SOLVER_KEYS)),
+        prefix=f"{RESULTS}/{{run}}/snapshots/snap",
+    message:
+        "Writing the solver of run {wildcards.run}"
+    script:
+        "../scripts/solver.py"

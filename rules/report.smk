@@ -1,0 +1,32 @@
+# Everything → report.html, summary.txt
+
+
+rule report:
+    input:
+        data=[f"{DATA}/{name}" for name in REPORT_DATA],
+        # So that the report is made anew when only the LMDBs have changed.
+        lmdbs=expand("{data}/{split}_lmdb.json", data=DATA, split=inventory.SPLITS),
+        runs=expand("{results}/{run}/{name}", results=RESULTS, run=RUNS, name=REPORT_RUN),
+        linear=expand("{results}/{run}/linear.json", results=RESULTS, run=linear_baselines()),
+    output:
+        report=f"{RESULTS}/report.html",
+        summary=f"{RESULTS}/summary.txt",
+    log:
+        f"{RESULTS}/logs/report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/report.tsv"
+    container:
+        CONTAINER
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=as_param(stages.REPORT, config=CONFIG, weights={run: weights_of(run) for run in RUNS}),
+        results=RESULTS,
+    message:
+        "Writing the report"
+    script:
+        "../scripts/report.py"

@@ -1,0 +1,39 @@
+# Net, solver, LMDBs, weights → final.caffemodel, train.csv, a log as Caffe writes it
+
+
+rule train:
+    input:
+        net=f"{RESULTS}/{{run}}/train_val.prototxt",
+        solver=f"{RESULTS}/{{run}}/solver.prototxt",
+        info=f"{RESULTS}/{{run}}/net.json",
+        train=f"{DATA}/train_lmdb",
+        train_info=f"{DATA}/train_lmdb.json",
+        val=f"{DATA}/val_lmdb",
+        val_info=f"{DATA}/val_lmdb.json",
+        weights=lambda w: weights_of(w.run),
+        mean=lambda w: mean_of(w.run),
+    output:
+        weights=f"{RESULTS}/{{run}}/final.caffemodel",
+        table=f"{RESULTS}/{{run}}/train.csv",
+        log=f"{RESULTS}/{{run}}/train.log",
+        result=f"{RESULTS}/{{run}}/train.json",
+    log:
+        f"{RESULTS}/{{run}}/logs/train.log",
+    benchmark:
+        f"{RESULTS}/{{run}}/benchmarks/train.tsv"
+    container:
+        CONTAINER
+    conda:
+        CONDA
+    threads: lambda w: RUNS[w.run]["threads"]
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+    params:
+        settings=lambda w: as_param(stages.TRAIN, run=some(w.run, *TRAIN_KEYS)),
+        # Not an output: what was trained before a break must outlive it.
+        snapshots=f"{RESULTS}/{{run}}/snapshots",
+    message:
+        "Training {wildcards.run}"
+    script:
+        "../scripts/train.py"

@@ -1,0 +1,20 @@
+"""The linear classifier on the pretrained net's frozen features."""
+
+import json
+from pathlib import Path
+
+from recaffe.engines import jobs
+from recaffe.evaluate import linear
+from recaffe.files import write_json
+from recaffe.script import script
+
+with script(snakemake.log[0]):
+    train, val, test = map(Path, snakemake.input.lmdbs)
+    job = jobs.predict_job(
+        json.loads(snakemake.params.settings)["run"],
+        deploy=Path(snakemake.input.deploy),
+        weights=Path(snakemake.input.weights[0]),
+        lmdb=train,
+        mean=[Path(p) for p in snakemake.input.mean],
+    )
+    write_json(snakemake.output[0], linear.fit(job, train, val, test))

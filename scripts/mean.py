@@ -1,0 +1,7 @@
+"""Training LMDB to mean.binaryproto."""
+
+from recaffe import mean
+from recaffe.script import script
+
+with script(snakemake.log[0]):
+    mean.write(mean.compute(snakemake.input[0]), snakemake.output[0])

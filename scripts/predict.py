@@ -1,0 +1,26 @@
+"""Every test picture through the trained net, once."""
+
+import json
+from pathlib import Path
+
+from recaffe.engines import jobs
+from recaffe.engines.torch.predict import predict
+from recaffe.evaluate import predictions
+from recaffe.lmdb.write import read_list
+from recaffe.script import script
+
+with script(snakemake.log[0]):
+    settings = json.loads(snakemake.params.settings)
+    job = jobs.predict_job(
+        settings["run"],
+        deploy=Path(snakemake.input.deploy),
+        weights=Path(snakemake.input.weights),
+        lmdb=Path(snakemake.input.lmdb),
+        mean=[Path(p) for p in snakemake.input.mean],
+    )
+    entries = read_list(snakemake.input.list, settings["seed"])
+    labels = Path(snakemake.input.labels).read_text(encoding="utf-8").splitlines()
+    table = predictions.tabulate(
+        predict(job, title=f"test {snakemake.wildcards.run}"), entries, labels
+    )
+    predictions.write(table, Path(snakemake.output[0]))

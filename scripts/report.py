@@ -1,0 +1,16 @@
+"""Everything that was made, on one page and in one line."""
+
+import json
+from pathlib import Path
+
+from recaffe.files import write_text
+from recaffe.report import build, collect
+from recaffe.script import script
+
+with script(snakemake.log[0]):
+    settings = json.loads(snakemake.params.settings)
+    facts = collect.collect(Path(snakemake.params.results), settings["config"], settings["weights"])
+    write_text(snakemake.output.report, build.render(facts))
+    write_text(
+        snakemake.output.summary, f"{snakemake.output.report}\n{collect.headline(facts)}\n"
+    )

@@ -1,0 +1,27 @@
+"""Train one run, or go on where it was stopped."""
+
+import json
+from pathlib import Path
+
+from recaffe.engines import jobs
+from recaffe.engines.torch.train import train
+from recaffe.script import script
+
+with script(snakemake.log[0]):
+    paths = {
+        name: Path(value)
+        for name, value in (*snakemake.input.items(), *snakemake.output.items())
+        if isinstance(value, str)
+    }
+    job = jobs.train_job(
+        json.loads(snakemake.params.settings),
+        net=paths["net"],
+        solver=paths["solver"],
+        net_info=paths["info"],
+        records=(paths["train_info"], paths["val_info"]),
+        weights=[Path(p) for p in snakemake.input.weights],
+        mean=[Path(p) for p in snakemake.input.mean],
+        snapshots=Path(snakemake.params.snapshots),
+        title=f"train {snakemake.wildcards.run}",
+    )
+    jobs.publish(job, train(job), Path(snakemake.output.weights).parent)
