@@ -4,7 +4,16 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 # What only developers need doesn't belong in a job's environment.
-DEVELOPERS = ("grpcio", "hypothesis", "mypy", "pandas-stubs", "pytest", "ruff", "snakefmt", "types-")
+DEVELOPERS = (
+    "grpcio",
+    "hypothesis",
+    "mypy",
+    "pandas-stubs",
+    "pytest",
+    "ruff",
+    "snakefmt",
+    "types-",
+)
 
 
 def environment() -> str:

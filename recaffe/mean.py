@@ -24,7 +24,9 @@ def compute(lmdb_path: Path | str) -> np.ndarray:
             record = pixels(parse_datum(value, f"{lmdb_path}: {key!r}"))
             if total is None:
                 # Integers: exact in any order, where Caffe's float32 sums drift.
-                total = np.zeros(record.shape, np.float64 if record.dtype == np.float32 else np.int64)
+                total = np.zeros(
+                    record.shape, np.float64 if record.dtype == np.float32 else np.int64
+                )
             if record.shape != total.shape:
                 raise DataError(
                     f"{lmdb_path}: record {key!r} is {record.shape}, the first {total.shape}. "

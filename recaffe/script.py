@@ -25,7 +25,7 @@ def script(log: str) -> Iterator[None]:
     terminal = os.dup(2)
     os.set_inheritable(terminal, False)
     os.environ["RECAFFE_TTY"] = str(terminal)
-    with open(log, "w", buffering=1, encoding="utf-8") as f:
+    with Path(log).open("w", buffering=1, encoding="utf-8") as f:
         os.dup2(f.fileno(), 1)
         os.dup2(f.fileno(), 2)
     try:

@@ -76,7 +76,9 @@ def build(
         random_seed=run["seed"],
         solver_mode=pb.SolverParameter.GPU if run["device"] == "cuda" else pb.SolverParameter.CPU,
     )
-    solver.test_iter.append(math.ceil(val_records / test_batch(val_records, run["test_batch_size"])))
+    solver.test_iter.append(
+        math.ceil(val_records / test_batch(val_records, run["test_batch_size"]))
+    )
     if policy in ("step", "exp", "inv", "multistep", "sigmoid"):
         solver.gamma = run["gamma"]
     if policy in ("inv", "poly"):

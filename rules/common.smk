@@ -10,7 +10,6 @@ from recaffe.images import inventory
 from recaffe.packages import elpv
 from snakemake.exceptions import WorkflowError
 
-
 # The image that `make images` builds, and the environment of the same versions.
 CONTAINER = "docker/recaffe-cpu.sif"
 CONDA = "../envs/recaffe.yaml"
@@ -60,7 +59,9 @@ def take_inventory():
     """Bring the inventory up to date before the DAG is decided, so that it knows what changed."""
     file = Path(DATA, "inventory.csv")
     if workflow.is_main_process:
-        return checked(inventory.take, images(), file, Path(DATA, ".inventory_cache.csv"))
+        return checked(
+            inventory.take, images(), file, Path(DATA, ".inventory_cache.csv")
+        )
     return inventory.digest_of(file)
 
 

@@ -15,17 +15,19 @@ rule predict:
         f"{RESULTS}/{{run}}/logs/predict.log",
     benchmark:
         f"{RESULTS}/{{run}}/benchmarks/predict.tsv"
-    container:
-        CONTAINER
     conda:
         CONDA
+    container:
+        CONTAINER
     threads: lambda w: RUNS[w.run]["threads"]
     resources:
         mem_mb=4000,
         runtime=240,
     params:
         settings=lambda w: as_param(
-            stages.EVALUATE, seed=CONFIG["split"]["seed"], run=some(w.run, *PREDICT_KEYS)
+            stages.EVALUATE,
+            seed=CONFIG["split"]["seed"],
+            run=some(w.run, *PREDICT_KEYS),
         ),
     message:
         "Testing {wildcards.run} on every test picture"
@@ -42,10 +44,10 @@ rule metrics:
         f"{RESULTS}/{{run}}/logs/metrics.log",
     benchmark:
         f"{RESULTS}/{{run}}/benchmarks/metrics.tsv"
-    container:
-        CONTAINER
     conda:
         CONDA
+    container:
+        CONTAINER
     threads: 1
     resources:
         mem_mb=1000,
@@ -70,10 +72,10 @@ rule linear:
         f"{RESULTS}/{{run}}/logs/linear.log",
     benchmark:
         f"{RESULTS}/{{run}}/benchmarks/linear.tsv"
-    container:
-        CONTAINER
     conda:
         CONDA
+    container:
+        CONTAINER
     threads: lambda w: RUNS[w.run]["threads"]
     resources:
         mem_mb=4000,

@@ -8,15 +8,15 @@ rule fetch_package:
         f"{RESOURCES}/logs/fetch_{{package}}.log",
     benchmark:
         f"{RESOURCES}/benchmarks/fetch_{{package}}.tsv"
-    container:
-        CONTAINER
+    retries: 1
     conda:
         CONDA
+    container:
+        CONTAINER
     threads: 1
     resources:
         mem_mb=1000,
         runtime=60,
-    retries: 1
     params:
         package=lambda w: [w.package, *PACKAGES[w.package]],
     message:
@@ -36,10 +36,10 @@ if CONFIG["images"]["package"]:
             f"{RESOURCES}/logs/unpack_pictures.log",
         benchmark:
             f"{RESOURCES}/benchmarks/unpack_pictures.tsv"
-        container:
-            CONTAINER
         conda:
             CONDA
+        container:
+            CONTAINER
         threads: 1
         resources:
             mem_mb=1000,
@@ -61,10 +61,10 @@ if CONFIG["images"]["package"]:
             f"{RESULTS}/logs/inventory.log",
         benchmark:
             f"{RESULTS}/benchmarks/inventory.tsv"
-        container:
-            CONTAINER
         conda:
             CONDA
+        container:
+            CONTAINER
         threads: 1
         resources:
             mem_mb=1000,
@@ -86,10 +86,10 @@ rule scan:
         f"{RESULTS}/logs/scan.log",
     benchmark:
         f"{RESULTS}/benchmarks/scan.tsv"
-    container:
-        CONTAINER
     conda:
         CONDA
+    container:
+        CONTAINER
     threads: 8
     resources:
         mem_mb=4000,
@@ -118,10 +118,10 @@ rule split:
         f"{RESULTS}/logs/split.log",
     benchmark:
         f"{RESULTS}/benchmarks/split.tsv"
-    container:
-        CONTAINER
     conda:
         CONDA
+    container:
+        CONTAINER
     threads: 1
     resources:
         mem_mb=4000,
@@ -129,7 +129,6 @@ rule split:
     params:
         settings=as_param(stages.SPLIT, split=CONFIG["split"], scan=CONFIG["scan"]),
         rejected=f"{DATA}/rejected.csv",
-        out=DATA,
     message:
         "Splitting into train, val and test"
     script:

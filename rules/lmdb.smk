@@ -13,17 +13,20 @@ rule lmdb:
         f"{RESULTS}/logs/lmdb_{{split}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/lmdb_{{split}}.tsv"
-    container:
-        CONTAINER
     conda:
         CONDA
+    container:
+        CONTAINER
     threads: 8
     resources:
         mem_mb=4000,
         runtime=240,
     params:
         settings=as_param(
-            stages.LMDB, lmdb=CONFIG["lmdb"], scan=CONFIG["scan"], seed=CONFIG["split"]["seed"]
+            stages.LMDB,
+            lmdb=CONFIG["lmdb"],
+            scan=CONFIG["scan"],
+            seed=CONFIG["split"]["seed"],
         ),
     message:
         "Writing {output.lmdb}"

@@ -10,10 +10,10 @@ rule mean:
         f"{RESULTS}/logs/mean.log",
     benchmark:
         f"{RESULTS}/benchmarks/mean.tsv"
-    container:
-        CONTAINER
     conda:
         CONDA
+    container:
+        CONTAINER
     threads: 1
     resources:
         mem_mb=2000,

@@ -11,10 +11,10 @@ rule convert_weights:
         f"{RESOURCES}/logs/convert_weights_{{net}}.log",
     benchmark:
         f"{RESOURCES}/benchmarks/convert_weights_{{net}}.tsv"
-    container:
-        CONTAINER
     conda:
         CONDA
+    container:
+        CONTAINER
     threads: 1
     resources:
         mem_mb=2000,
@@ -43,10 +43,10 @@ rule patch:
         f"{RESULTS}/{{run}}/logs/patch.log",
     benchmark:
         f"{RESULTS}/{{run}}/benchmarks/patch.tsv"
-    container:
-        CONTAINER
     conda:
         CONDA
+    container:
+        CONTAINER
     threads: 1
     resources:
         mem_mb=2000,
@@ -58,7 +58,6 @@ rule patch:
             mean=(mean_of(w.run) or [""])[0],
             run=some(w.run, *PATCH_KEYS),
         ),
-        data=DATA,
     message:
         "Patching the net of run {wildcards.run}"
     script:
@@ -76,10 +75,10 @@ rule solver:
         f"{RESULTS}/{{run}}/logs/solver.log",
     benchmark:
         f"{RESULTS}/{{run}}/benchmarks/solver.tsv"
-    container:
-        CONTAINER
     conda:
         CONDA
+    container:
+        CONTAINER
     threads: 1
     resources:
         mem_mb=1000,

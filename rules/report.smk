@@ -6,8 +6,12 @@ rule report:
         data=[f"{DATA}/{name}" for name in REPORT_DATA],
         # So that the report is made anew when only the LMDBs have changed.
         lmdbs=expand("{data}/{split}_lmdb.json", data=DATA, split=inventory.SPLITS),
-        runs=expand("{results}/{run}/{name}", results=RESULTS, run=RUNS, name=REPORT_RUN),
-        linear=expand("{results}/{run}/linear.json", results=RESULTS, run=linear_baselines()),
+        runs=expand(
+            "{results}/{run}/{name}", results=RESULTS, run=RUNS, name=REPORT_RUN
+        ),
+        linear=expand(
+            "{results}/{run}/linear.json", results=RESULTS, run=linear_baselines()
+        ),
     output:
         report=f"{RESULTS}/report.html",
         summary=f"{RESULTS}/summary.txt",
@@ -15,17 +19,20 @@ rule report:
         f"{RESULTS}/logs/report.log",
     benchmark:
         f"{RESULTS}/benchmarks/report.tsv"
-    container:
-        CONTAINER
     conda:
         CONDA
+    container:
+        CONTAINER
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=as_param(stages.REPORT, config=CONFIG, weights={run: weights_of(run) for run in RUNS}),
-        results=RESULTS,
+        settings=as_param(
+            stages.REPORT,
+            config=CONFIG,
+            weights={run: weights_of(run) for run in RUNS},
+        ),
     message:
         "Writing the report"
     script:

@@ -21,10 +21,10 @@ rule train:
         f"{RESULTS}/{{run}}/logs/train.log",
     benchmark:
         f"{RESULTS}/{{run}}/benchmarks/train.tsv"
-    container:
-        CONTAINER
     conda:
         CONDA
+    container:
+        CONTAINER
     threads: lambda w: RUNS[w.run]["threads"]
     resources:
         mem_mb=4000,

@@ -9,7 +9,7 @@ from recaffe.script import script, tell
 with script(snakemake.log[0]):
     made = prepare.prepare(
         Path(snakemake.input.net),
-        Path(snakemake.params.data),
+        Path(snakemake.input.labels).parent,
         Path(snakemake.input.weights[0]) if snakemake.input.weights else None,
         json.loads(snakemake.params.settings),
     )

@@ -9,8 +9,8 @@ from recaffe.script import script
 
 with script(snakemake.log[0]):
     settings = json.loads(snakemake.params.settings)
-    facts = collect.collect(Path(snakemake.params.results), settings["config"], settings["weights"])
-    write_text(snakemake.output.report, build.render(facts))
-    write_text(
-        snakemake.output.summary, f"{snakemake.output.report}\n{collect.headline(facts)}\n"
+    facts = collect.collect(
+        Path(snakemake.output.report).parent, settings["config"], settings["weights"]
     )
+    write_text(snakemake.output.report, build.render(facts))
+    write_text(snakemake.output.summary, f"{snakemake.output.report}\n{collect.headline(facts)}\n")

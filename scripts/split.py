@@ -11,7 +11,7 @@ with script(snakemake.log[0]):
         Path(snakemake.input.manifest),
         Path(snakemake.input.inventory),
         Path(snakemake.params.rejected),
-        Path(snakemake.params.out),
+        Path(snakemake.output.labels).parent,
         json.loads(snakemake.params.settings),
     )
     for warning in made.warnings:

@@ -44,7 +44,9 @@ class Watcher:
 class Best:
     """The best validation so far: highest accuracy, then lowest loss, then earliest."""
 
-    def __init__(self, iteration: int = 0, accuracy: float = -1.0, loss: float = math.inf, worse: int = 0):
+    def __init__(
+        self, iteration: int = 0, accuracy: float = -1.0, loss: float = math.inf, worse: int = 0
+    ):
         self.iteration, self.accuracy, self.loss, self.worse = iteration, accuracy, loss, worse
 
     def see(self, test: Test) -> bool:

@@ -71,7 +71,7 @@ def job_key(
     """
     plan = to_solver(solver.read_text(encoding="utf-8"), str(solver))
     for name in ("net", "snapshot", "snapshot_prefix", "display"):
-        plan.ClearField(name)  # type: ignore[arg-type]  # the stub knows only literal names
+        plan.ClearField(name)
     parts = {
         "stage": settings["stage"],
         "solver": str(plan),

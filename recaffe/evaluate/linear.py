@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from recaffe.engines.base import PredictJob, Predictions
+from recaffe.engines.base import Predictions, PredictJob
 from recaffe.engines.torch.predict import predict
 from recaffe.evaluate.metrics import wilson
 from recaffe.net import graph
@@ -38,7 +38,8 @@ def fit(job: PredictJob, train: Path, val: Path, test: Path) -> dict[str, Any]:
 
     blob = features_below_head(job.deploy)
     sets: list[Predictions] = [
-        predict(replace(job, lmdb=path), blob, f"features {path.name}") for path in (train, val, test)
+        predict(replace(job, lmdb=path), blob, f"features {path.name}")
+        for path in (train, val, test)
     ]
     scaler = StandardScaler().fit(sets[0].scores)
     x = [scaler.transform(s.scores) for s in sets]

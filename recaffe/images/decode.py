@@ -50,9 +50,7 @@ def read(path: Path | str) -> bytes:
     return data
 
 
-def decode(
-    data: bytes, background: str = "#ffffff", max_pixels: int = 100_000_000
-) -> Picture:
+def decode(data: bytes, background: str = "#ffffff", max_pixels: int = 100_000_000) -> Picture:
     """Decode in full and bring to upright 8-bit RGB.
 
     EXIF orientation is applied; gray, palette and CMYK become RGB; transparency is laid over
@@ -65,7 +63,7 @@ def decode(
         # Pillow warns of odd metadata in pictures that it reads all the same.
         warnings.simplefilter("ignore")
         try:
-            image = Image.open(io.BytesIO(data))
+            image: Image.Image = Image.open(io.BytesIO(data))
             kind, mode, frames = image.format or "?", image.mode, getattr(image, "n_frames", 1)
             if image.width * image.height > max_pixels:
                 raise RejectError(
@@ -82,13 +80,19 @@ def decode(
         except MemoryError:
             raise RejectError("too large for this machine's memory") from None
         except Exception as error:  # Pillow's decoders raise almost anything on a broken file
-            raise RejectError(f"broken or truncated: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
-    return Picture(rgb, kind, mode, int(frames), int(orientation) if orientation in range(1, 9) else 1)
+            raise RejectError(
+                f"broken or truncated: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            ) from None
+    return Picture(
+        rgb, kind, mode, int(frames), int(orientation) if orientation in range(1, 9) else 1
+    )
 
 
 def _to_rgb(image: Image.Image, background: str) -> Image.Image:
     if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert(
+            "RGB"
+        )
     if image.mode == "I":
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:

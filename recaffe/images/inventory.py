@@ -58,7 +58,9 @@ def list_pictures(images: dict[str, Any]) -> tuple[list[Item], list[str]]:
                 "For Caffe's list format use images.train.list."
             )
         else:
-            raise DataError(f"images: there is no {path.absolute()}. Correct the path in the config.")
+            raise DataError(
+                f"images: there is no {path.absolute()}. Correct the path in the config."
+            )
         if images.get("label_names"):
             labels = _read_names(images["label_names"])
             _check_known(items, labels, str(path))
@@ -107,7 +109,7 @@ def read_classes(inventory: Path) -> list[str]:
 def _from_folder(root: Path) -> tuple[list[Item], list[str]]:
     top = _subfolders(root)
     if "train" in top and {"val", "test"} & set(top):
-        items = []
+        items: list[Item] = []
         for split in SPLITS:
             if split in top:
                 items += _classes(root, root / split, split)
@@ -128,7 +130,7 @@ def _is_clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
-def _classes(root: Path, folder: Path, split: str) -> Iterator[Item] | list[Item]:
+def _classes(root: Path, folder: Path, split: str) -> list[Item]:
     items: list[Item] = []
     classes = _subfolders(folder)
     if not classes:
@@ -195,7 +197,9 @@ def _read_list(file: Path) -> Iterator[tuple[int, str, int]]:
     except OSError as error:
         raise DataError(f"images: {file.absolute()}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not UTF-8 text ({error}). Convert it, then try again.") from error
+        raise DataError(
+            f"{file} is not UTF-8 text ({error}). Convert it, then try again."
+        ) from error
     if not any(line.strip() for line in lines):
         raise DataError(f"{file} has no lines.")
     for number, line in enumerate(lines, 1):
@@ -330,7 +334,9 @@ def _hashed(items: list[Item], cache: Path) -> list[tuple[Item, int, str]]:
             wanted.append(i)
     if wanted:
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            for i, digest in zip(wanted, pool.map(lambda i: _digest(items[i].file), wanted), strict=True):
+            for i, digest in zip(
+                wanted, pool.map(lambda i: _digest(items[i].file), wanted), strict=True
+            ):
                 digests[i] = digest
     if wanted or len(known) != len(items):
         _write_cache(cache, items, stats, digests)

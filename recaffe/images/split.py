@@ -140,24 +140,32 @@ def write(
     rows = scan.read_manifest(manifest)
     labels = inventory.read_classes(inventory_file)
     shares, settings = config["split"], config["scan"]
-    split = assign(
-        rows, shares, settings["near_duplicates"], settings["allow_label_conflicts"]
-    )
-    counts = {s: Counter(r["label"] for r, p in zip(rows, split.place, strict=True) if p == s) for s in SPLITS}
+    split = assign(rows, shares, settings["near_duplicates"], settings["allow_label_conflicts"])
+    counts = {
+        s: Counter(r["label"] for r, p in zip(rows, split.place, strict=True) if p == s)
+        for s in SPLITS
+    }
     _check(labels, counts, settings, split.warnings)
     roots = {row["root"] for row in rows}
     root = roots.pop() if len(roots) == 1 else "."
     index = {name: i for i, name in enumerate(labels)}
     for s in SPLITS:
         entries = [
-            (row["path"] if root != "." or row["root"] == "." else str(Path(row["root"]) / row["path"]), row["label"])
+            (
+                row["path"]
+                if root != "." or row["root"] == "."
+                else str(Path(row["root"]) / row["path"]),
+                row["label"],
+            )
             for row, place in zip(rows, split.place, strict=True)
             if place == s
         ]
         if s == "train" and shares["oversample"]:
             entries = _oversample(entries, counts[s])
         keyed = sorted(_keyed(entries, shares["seed"]))
-        write_text(out / f"{s}.txt", "".join(f"{path} {index[label]}\n" for _, path, label in keyed))
+        write_text(
+            out / f"{s}.txt", "".join(f"{path} {index[label]}\n" for _, path, label in keyed)
+        )
     write_text(out / "labels.txt", "".join(f"{name}\n" for name in labels))
     bad = Counter(r["label"] for r in inventory.read(rejected))
     _write_csv(
@@ -176,7 +184,14 @@ def write(
         out / "duplicates.csv",
         ("group", "kind", "path", "label", "split", "note"),
         [
-            (n, "exact" if g.exact else "near", rows[i]["path"], rows[i]["label"], split.place[i] or "left out", split.reasons.get(i, ""))
+            (
+                n,
+                "exact" if g.exact else "near",
+                rows[i]["path"],
+                rows[i]["label"],
+                split.place[i] or "left out",
+                split.reasons.get(i, ""),
+            )
             for n, g in enumerate(split.groups)
             for i in g.members
         ],
@@ -206,7 +221,10 @@ def _oversample(entries: list[tuple[str, str]], counts: Counter[str]) -> list[tu
 
 
 def _check(
-    labels: list[str], counts: dict[str, Counter[str]], settings: dict[str, Any], warnings: list[str]
+    labels: list[str],
+    counts: dict[str, Counter[str]],
+    settings: dict[str, Any],
+    warnings: list[str],
 ) -> None:
     for s, key in (("val", "split.val"), ("test", "split.test")):
         if not counts[s]:

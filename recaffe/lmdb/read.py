@@ -21,7 +21,9 @@ def open_lmdb(path: Path | str) -> Iterator[lmdb.Environment]:
     try:
         env = lmdb.open(str(path), readonly=True, lock=False, readahead=False, max_readers=1)
     except lmdb.Error as error:
-        raise DataError(f"{path} can't be opened as an LMDB: {error}. Remove it and run again.") from error
+        raise DataError(
+            f"{path} can't be opened as an LMDB: {error}. Remove it and run again."
+        ) from error
     try:
         yield env
     finally:
@@ -46,7 +48,9 @@ def parse_datum(value: bytes, where: str = "record") -> pb.Datum:
     try:
         datum.ParseFromString(value)
     except Exception as error:
-        raise DataError(f"{where} is not a Datum: {error}. Remove the LMDB and run again.") from error
+        raise DataError(
+            f"{where} is not a Datum: {error}. Remove the LMDB and run again."
+        ) from error
     return datum
 
 
@@ -63,7 +67,11 @@ def pixels(datum: pb.Datum) -> np.ndarray:
             raise DataError("An encoded record can't be decoded. Remove the LMDB and run again.")
         return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
     shape = (datum.channels, datum.height, datum.width)
-    flat = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
+    flat = (
+        np.frombuffer(datum.data, np.uint8)
+        if datum.data
+        else np.array(datum.float_data, np.float32)
+    )
     if flat.size != np.prod(shape):
         raise DataError(
             f"A record has {flat.size} values but says {shape[0]}×{shape[1]}×{shape[2]}. "

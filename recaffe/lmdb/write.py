@@ -19,8 +19,8 @@ from recaffe.files import write_aside
 from recaffe.images.decode import RejectError, decode, read
 from recaffe.images.resize import resize
 from recaffe.images.split import record_key
-from recaffe.lmdb.read import first_shape
 from recaffe.lmdb.read import count as count_records
+from recaffe.lmdb.read import first_shape
 from recaffe.pool import ordered_map, worker_pool
 from recaffe.progress import progress
 from recaffe.proto import caffe_pb2 as pb
@@ -80,11 +80,10 @@ def to_datum(
 
 def record_pixels(rgb: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
     """Upright RGB → the record's image: BGR H×W×3, or gray H×W, resized. One definition for all."""
-    if settings["gray"]:
-        image = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    else:
-        image = rgb[:, :, ::-1]
-    return resize(np.ascontiguousarray(image), settings["width"], settings["height"], settings["mode"])
+    image = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if settings["gray"] else rgb[:, :, ::-1]
+    return resize(
+        np.ascontiguousarray(image), settings["width"], settings["height"], settings["mode"]
+    )
 
 
 def write(
@@ -112,7 +111,9 @@ def write(
     return len(entries)
 
 
-def _fill(aside: Path, map_size: int, entries: list[Entry], datums: Iterator[bytes], out: Path) -> None:
+def _fill(
+    aside: Path, map_size: int, entries: list[Entry], datums: Iterator[bytes], out: Path
+) -> None:
     try:
         with lmdb.open(str(aside), map_size=map_size, sync=False, metasync=False) as env:
             pairs = zip(entries, datums, strict=True)

@@ -85,7 +85,8 @@ def class_losses(layers: Sequence[Layer]) -> list[int]:
 def head_of(layers: Sequence[Layer], loss: int) -> list[int]:
     """The classifier below a loss: the last Convolution or InnerProduct, and any weighted layer
     between the two. Raises `NetError` if there is none."""
-    index, between = loss, []
+    index = loss
+    between: list[int] = []
     while True:
         # The first bottom holds the scores; the second the labels.
         below = [i for i in inputs_of(layers, index) if layers[i].type not in DATA]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import text_format
-from google.protobuf.descriptor import Descriptor
 
 from recaffe.errors import NetError
 from recaffe.net.prototxt import Message, parse
@@ -64,7 +64,7 @@ def unknown_fields(tree: Message) -> list[str]:
     return found
 
 
-def _unknown(tree: Message, kind: Descriptor, prefix: str, found: list[str]) -> None:
+def _unknown(tree: Message, kind: Any, prefix: str, found: list[str]) -> None:
     for f in tree.fields:
         if not f.name:
             continue

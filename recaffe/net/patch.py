@@ -54,7 +54,9 @@ def patch(tree: Message, settings: PatchSettings, source: str = "train_val.proto
     """
     net = to_net(tree, source)
     out = Patched(tree, {name: f"{name}_{settings.suffix}" for name in graph.heads(net)})
-    out.warnings += [f"Caffe 1.0 doesn't know this field; it is kept: {u}" for u in unknown_fields(tree)]
+    out.warnings += [
+        f"Caffe 1.0 doesn't know this field; it is kept: {u}" for u in unknown_fields(tree)
+    ]
     _data_layers(tree, net, settings, source)
     if settings.freeze_to:
         out.frozen = _freeze(tree, net, settings.freeze_to, set(out.heads))
@@ -175,7 +177,9 @@ def _params(layer: Message, count: int) -> list[Message]:
     """The layer's first `count` param messages, made before its own parameters if missing."""
     params = list(layer.messages("param"))
     while len(params) < count:
-        places = [i for i, f in enumerate(layer.fields) if f.name in ("param", "top", "bottom", "type")]
+        places = [
+            i for i, f in enumerate(layer.fields) if f.name in ("param", "top", "bottom", "type")
+        ]
         params.append(layer.add("param", at=max(places) + 1))
     return params[:count]
 
@@ -212,9 +216,7 @@ def _accuracy(tree: Message, s: PatchSettings) -> None:
     chain = graph.of_phase(to_net(tree), pb.TEST)
     loss = chain[graph.main_loss(chain)]
     scores, label = loss.bottom[0], loss.bottom[1]
-    have = {
-        x.accuracy_param.top_k for x in chain if x.type == "Accuracy" and x.bottom[0] == scores
-    }
+    have = {x.accuracy_param.top_k for x in chain if x.type == "Accuracy" and x.bottom[0] == scores}
     taken = {x.name for x in chain} | {t for x in chain for t in x.top}
     for k in (1, 5) if s.classes > 5 else (1,):
         if k not in have:

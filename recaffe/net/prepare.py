@@ -46,7 +46,9 @@ def walk_train(
     return shapes.walk(layers, dict(zip(tops, sizes, strict=True)))
 
 
-def prepare(net_file: Path, data: Path, pretrained: Path | None, settings: dict[str, Any]) -> Prepared:
+def prepare(
+    net_file: Path, data: Path, pretrained: Path | None, settings: dict[str, Any]
+) -> Prepared:
     """Patch a net for the lists and LMDBs in folder `data`.
 
     `settings` holds `dataset`, `mean` (a mean file or "") and `run`, a row of the config's runs.
@@ -104,14 +106,19 @@ def prepare(net_file: Path, data: Path, pretrained: Path | None, settings: dict[
 
 
 def _transfer(
-    walked: list[shapes.LayerShapes], pretrained: Path | None, heads: dict[str, str], unmatched: list[str]
+    walked: list[shapes.LayerShapes],
+    pretrained: Path | None,
+    heads: dict[str, str],
+    unmatched: list[str],
 ) -> list[weights.Transfer]:
     if pretrained is None:
-        return [row for row in weights.transfer_table(walked, {}, heads)]
+        return weights.transfer_table(walked, {}, heads)
     rows = weights.transfer_table(walked, weights.read(pretrained), heads)
     weights.check_transfer(rows, pretrained, unmatched)
     if not any(row.status == "copied" for row in rows):
-        raise NetError(f"No layer of {pretrained} has a namesake in the net; nothing would be copied.")
+        raise NetError(
+            f"No layer of {pretrained} has a namesake in the net; nothing would be copied."
+        )
     return rows
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from recaffe.errors import NetError
 from recaffe.proto import caffe_pb2 as pb
@@ -159,7 +160,9 @@ def _convolution(layer: pb.LayerParameter, bottoms: list[Shape]) -> Result:
         (s + 2 * win.pad[i] - (win.dilation[i] * (win.kernel[i] - 1) + 1)) // win.stride[i] + 1
         for i, s in enumerate((h, w))
     ]
-    params = [((p.num_output, c // p.group, *win.kernel), p.weight_filler)]
+    params: list[tuple[Shape, pb.FillerParameter]] = [
+        ((p.num_output, c // p.group, *win.kernel), p.weight_filler)
+    ]
     if p.bias_term:
         params.append(((p.num_output,), p.bias_filler))
     return [(n, p.num_output, *size)] * len(bottoms), params
@@ -170,7 +173,7 @@ def _inner_product(layer: pb.LayerParameter, bottoms: list[Shape]) -> Result:
     axis = axis_of(p.axis, bottoms[0])
     inputs = count(bottoms[0][axis:])
     weight = (inputs, p.num_output) if p.transpose else (p.num_output, inputs)
-    params = [(weight, p.weight_filler)]
+    params: list[tuple[Shape, pb.FillerParameter]] = [(weight, p.weight_filler)]
     if p.bias_term:
         params.append(((p.num_output,), p.bias_filler))
     return [(*bottoms[0][:axis], p.num_output)], params
@@ -197,9 +200,9 @@ def _concat(layer: pb.LayerParameter, bottoms: list[Shape]) -> Result:
             a != b for i, (a, b) in enumerate(zip(shape, bottoms[0], strict=True)) if i != axis
         ):
             raise NetError(f"bottoms {bottoms} differ in more than axis {axis}.")
-    shape = list(bottoms[0])
-    shape[axis] = sum(b[axis] for b in bottoms)
-    return [tuple(shape)], []
+    top = list(bottoms[0])
+    top[axis] = sum(b[axis] for b in bottoms)
+    return [tuple(top)], []
 
 
 def _eltwise(layer: pb.LayerParameter, bottoms: list[Shape]) -> Result:
@@ -265,7 +268,7 @@ def _slice(layer: pb.LayerParameter, bottoms: list[Shape]) -> Result:
     axis = p.slice_dim if p.HasField("slice_dim") else axis_of(p.axis, b)
     points = list(p.slice_point) or [b[axis] // n * i for i in range(1, n)]
     edges = [0, *points, b[axis]]
-    return [(*b[:axis], hi - lo, *b[axis + 1 :]) for lo, hi in zip(edges, edges[1:], strict=False)], []
+    return [(*b[:axis], hi - lo, *b[axis + 1 :]) for lo, hi in pairwise(edges)], []
 
 
 def _copies(layer: pb.LayerParameter, bottoms: list[Shape]) -> Result:

@@ -31,7 +31,8 @@ def read(path: Path | str) -> Weights:
     except Exception as error:
         raise WeightsError(f"{path} is not a whole caffemodel: {error}. Fetch it again.") from error
     weights: Weights = {}
-    for layer in [*net.layer, *net.layers]:
+    layers: list[pb.LayerParameter | pb.V1LayerParameter] = [*net.layer, *net.layers]
+    for layer in layers:
         if layer.blobs:
             weights[layer.name] = [from_blob(b, f"{path}: {layer.name}") for b in layer.blobs]
     if not weights:
@@ -47,7 +48,9 @@ def from_blob(blob: pb.BlobProto, where: str) -> np.ndarray:
     else:
         shape = (blob.num, blob.channels, blob.height, blob.width)
     if data.size != np.prod(shape, dtype=np.int64):
-        raise WeightsError(f"{where}: {data.size} values for the shape {shape}; the file is broken.")
+        raise WeightsError(
+            f"{where}: {data.size} values for the shape {shape}; the file is broken."
+        )
     return data.reshape(shape)
 
 
@@ -59,9 +62,7 @@ def to_blob(array: np.ndarray) -> pb.BlobProto:
     return blob
 
 
-def to_net(
-    name: str, layers: Iterable[tuple[str, str, Sequence[np.ndarray]]]
-) -> pb.NetParameter:
+def to_net(name: str, layers: Iterable[tuple[str, str, Sequence[np.ndarray]]]) -> pb.NetParameter:
     """(layer name, type, blobs) as the NetParameter that a caffemodel holds."""
     net = pb.NetParameter(name=name)
     for layer_name, kind, blobs in layers:
@@ -91,7 +92,9 @@ class Transfer:
 
 
 def transfer_table(
-    net: Sequence[LayerShapes], weights: Mapping[str, Sequence[np.ndarray]], heads: Mapping[str, str]
+    net: Sequence[LayerShapes],
+    weights: Mapping[str, Sequence[np.ndarray]],
+    heads: Mapping[str, str],
 ) -> list[Transfer]:
     """Which layers will be copied, newly initialised or ignored, before any training.
 
@@ -116,13 +119,17 @@ def transfer_table(
         )
     for name, blobs in weights.items():
         if name not in seen:
-            rows.append(Transfer(name, "ignored", "", _say([b.shape for b in blobs]), name in heads))
+            rows.append(
+                Transfer(name, "ignored", "", _say([b.shape for b in blobs]), name in heads)
+            )
     return rows
 
 
 def check_transfer(rows: Sequence[Transfer], path: Path | str, allowed: Sequence[str] = ()) -> None:
     """Raises `WeightsError` that names the layers and both shapes if any row is unexpected."""
-    wrong = [r for r in rows if not r.expected and (r.status == "mismatch" or r.layer not in allowed)]
+    wrong = [
+        r for r in rows if not r.expected and (r.status == "mismatch" or r.layer not in allowed)
+    ]
     if wrong:
         lines = "\n".join(f"  {r.layer}: {r.status}; {r.shapes}" for r in wrong[:8])
         more = f"\n  … and {len(wrong) - 8} more" if len(wrong) > 8 else ""

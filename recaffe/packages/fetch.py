@@ -46,4 +46,6 @@ def check(path: Path, digest: str) -> None:
     """Raises `MachineError` unless the file has this SHA-256."""
     found = sha256(path)
     if found != digest:
-        raise MachineError(f"{path} has the SHA-256 {found}, not {digest}. Delete it and run again.")
+        raise MachineError(
+            f"{path} has the SHA-256 {found}, not {digest}. Delete it and run again."
+        )

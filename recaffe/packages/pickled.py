@@ -64,7 +64,9 @@ def load(data: bytes) -> dict[str, list[np.ndarray]]:
     return {str(k): list(v) for k, v in value.items()}
 
 
-def convert(archive: Path, member: str, layout: str, net: Sequence[LayerShapes], name: str, out: Path) -> None:
+def convert(
+    archive: Path, member: str, layout: str, net: Sequence[LayerShapes], name: str, out: Path
+) -> None:
     """Write the arrays of a tar's member as a caffemodel for `net`.
 
     `layout` is the convolution kernels' axes: HWIO is turned to Caffe's O×I×H×W. Raises
@@ -88,10 +90,17 @@ def _blobs(
         name = shaped.layer.name
         if name not in arrays:
             raise WeightsError(f"The package has no weights for layer {name!r}.")
-        blobs = [a.transpose(3, 2, 0, 1) if a.ndim == 4 and layout == "HWIO" else a for a in arrays[name]]
+        blobs = [
+            a.transpose(3, 2, 0, 1) if a.ndim == 4 and layout == "HWIO" else a for a in arrays[name]
+        ]
         shapes = [shape for shape, _ in shaped.params]
-        blobs = [b.reshape(s) if b.size == np.prod(s) and b.ndim != 4 else b for b, s in zip(blobs, shapes, strict=True)]
+        blobs = [
+            b.reshape(s) if b.size == np.prod(s) and b.ndim != 4 else b
+            for b, s in zip(blobs, shapes, strict=True)
+        ]
         if [b.shape for b in blobs] != shapes:
-            raise WeightsError(f"Layer {name!r}: the package has {[b.shape for b in blobs]}, the net {shapes}.")
+            raise WeightsError(
+                f"Layer {name!r}: the package has {[b.shape for b in blobs]}, the net {shapes}."
+            )
         layers.append((name, shaped.layer.type, blobs))
     return layers

@@ -69,7 +69,10 @@ def comparison(facts: dict[str, Any]) -> list[tuple[str, str]]:
     runs = facts["runs"]
     name, first = next(iter(runs.items()))
     m = first["metrics"]
-    lines = [(f"{name}: test accuracy", accuracy(m)), (f"majority class ({m['majority_class']})", f"{m['majority']:.3f}")]
+    lines = [
+        (f"{name}: test accuracy", accuracy(m)),
+        (f"majority class ({m['majority_class']})", f"{m['majority']:.3f}"),
+    ]
     for other, run in runs.items():
         if other != name:
             kind = "from scratch" if run["row"]["weights"] == "none" else "fine-tuned"
@@ -84,14 +87,20 @@ def comparison(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 def accuracy(m: dict[str, Any]) -> str:
     """An accuracy never stands without its interval and N."""
-    return f"{m['top1']:.3f} (95 % interval {m['top1_low']:.3f} to {m['top1_high']:.3f}, N = {m['n']})"
+    return (
+        f"{m['top1']:.3f} (95 % interval {m['top1_low']:.3f} to {m['top1_high']:.3f}, N = {m['n']})"
+    )
 
 
 def stages(results: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
     """Seconds, peak memory and, where it means something, pictures a second of each stage."""
     counts = {s: len(_entries(results / "data" / f"{s}.txt")) for s in ("train", "val", "test")}
     scanned = len(rows(results / "data" / "manifest.csv"))
-    pictures = {"scan": scanned, **{f"lmdb_{s}": n for s, n in counts.items()}, "predict": counts["test"]}
+    pictures = {
+        "scan": scanned,
+        **{f"lmdb_{s}": n for s, n in counts.items()},
+        "predict": counts["test"],
+    }
     folders = [("", Path(config["resources"])), ("", results)]
     folders += [(f"{name}: ", results / name) for name in config["runs"]]
     found = []
@@ -109,7 +118,9 @@ def stages(results: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
                 speed = f"{read_json(folder / 'train.json')['images_per_second']:.0f}"
             memory = last.get("max_rss", "-")
             memory = f"{float(memory):.0f}" if memory not in ("-", "NA", "") else ""
-            found.append({"stage": prefix + path.stem, "seconds": seconds, "rate": speed, "memory": memory})
+            found.append(
+                {"stage": prefix + path.stem, "seconds": seconds, "rate": speed, "memory": memory}
+            )
     return found
 
 
@@ -119,9 +130,15 @@ def _provenance(
     data = results / "data"
     lines = [("recaffe", f"{version('recaffe')}, commit {_commit()}")]
     lines += [(name, version(name)) for name in PACKAGES]
-    lines += [("python", platform.python_version()), ("machine", f"{platform.machine()}, {platform.system()}")]
+    lines += [
+        ("python", platform.python_version()),
+        ("machine", f"{platform.machine()}, {platform.system()}"),
+    ]
     lines.append(("inventory of pictures", sha256(data / "inventory.csv")))
-    lines += [(f"{s} LMDB", read_json(data / f"{s}_lmdb.json")["sha256"]) for s in ("train", "val", "test")]
+    lines += [
+        (f"{s} LMDB", read_json(data / f"{s}_lmdb.json")["sha256"])
+        for s in ("train", "val", "test")
+    ]
     files = sorted({file for found in weights.values() for file in found})
     lines += [(f"pretrained {file}", sha256(file)) for file in files]
     for name, row in config["runs"].items():
@@ -132,7 +149,16 @@ def _provenance(
 
 
 def _commit() -> str:
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(ROOT),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+        "--exclude=*",
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

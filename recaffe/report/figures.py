@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from recaffe.images.decode import RejectError, decode, read
 
 THUMB = 112  # pixels, the longer side
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "recaffe", "font.family": "sans-serif", "font.size": 9,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
 }  # fmt: skip
@@ -38,7 +38,9 @@ def curves(runs: dict[str, dict[str, Any]]) -> str:
             points = [(float(r["epoch"]), float(r["loss"])) for r in run["curve"] if r["loss"]]
             loss.plot(*_columns(points), label=name, linewidth=1.2)
             points = [
-                (float(r["epoch"]), float(r["val_accuracy"])) for r in run["curve"] if r["val_accuracy"]
+                (float(r["epoch"]), float(r["val_accuracy"]))
+                for r in run["curve"]
+                if r["val_accuracy"]
             ]
             accuracy.plot(*_columns(points), marker=".", label=name, linewidth=1.2)
         loss.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
@@ -79,7 +81,13 @@ def reliability(bins: list[dict[str, float]]) -> str:
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=1)
         largest = max(b["n"] for b in bins)
         for b in bins:
-            axes.plot(b["confidence"], b["accuracy"], "o", color=BLUE, markersize=3 + 9 * (b["n"] / largest) ** 0.5)
+            axes.plot(
+                b["confidence"],
+                b["accuracy"],
+                "o",
+                color=BLUE,
+                markersize=3 + 9 * (b["n"] / largest) ** 0.5,
+            )
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
         return _svg(figure)
 

@@ -41,7 +41,11 @@ class Transform:
     """
 
     def __init__(
-        self, param: pb.TransformationParameter, record: tuple[int, int, int], training: bool, seed: int
+        self,
+        param: pb.TransformationParameter,
+        record: tuple[int, int, int],
+        training: bool,
+        seed: int,
     ) -> None:
         self.record, self.training, self.seed = record, training, seed
         self.crop, self.mirror, self.scale = param.crop_size, param.mirror, param.scale
@@ -128,8 +132,12 @@ class DataLayer:
 
     def blobs(self, batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
         """A batch under the layer's top names, on the device."""
-        data = batch.data.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
-        return dict(zip(self.tops, (data, batch.labels.to(device, non_blocking=True)), strict=False))
+        data = batch.data.to(device, non_blocking=True).contiguous(
+            memory_format=torch.channels_last
+        )
+        return dict(
+            zip(self.tops, (data, batch.labels.to(device, non_blocking=True)), strict=False)
+        )
 
     def _endless(self, first: int) -> Iterator[Batch]:
         with open_lmdb(self.source) as env, env.begin() as txn, txn.cursor() as cursor:

@@ -31,21 +31,27 @@ class Context:
 Forward = Callable[[pb.LayerParameter, list[Tensor], Sequence[Tensor], Context], list[Tensor]]
 
 
-def _convolution(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _convolution(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     p = layer.convolution_param
     win = shapes.conv_window(p)
     bias = w[1] if p.bias_term else None
     return [F.conv2d(b, w[0], bias, win.stride, win.pad, win.dilation, p.group) for b in x]
 
 
-def _inner_product(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _inner_product(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     p = layer.inner_product_param
     axis = shapes.axis_of(p.axis, tuple(x[0].shape))
     weight = w[0].t() if p.transpose else w[0]
     return [F.linear(x[0].flatten(axis), weight, w[1] if p.bias_term else None)]
 
 
-def _pooling(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _pooling(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     p = layer.pooling_param
     b = x[0]
     win = shapes.pool_window(p, tuple(b.shape))
@@ -60,7 +66,9 @@ def _pooling(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: 
     return [F.max_pool2d(b, win.kernel, win.stride, win.pad, 1, ceil)]
 
 
-def _lrn(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _lrn(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     p, b = layer.lrn_param, x[0]
     n, half = p.local_size, p.local_size // 2
     square = b * b
@@ -75,23 +83,31 @@ def _lrn(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Cont
     return [b * (1 + p.alpha * total) ** -p.beta]
 
 
-def _relu(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], c: Context) -> list[Tensor]:
+def _relu(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], c: Context
+) -> list[Tensor]:
     slope = layer.relu_param.negative_slope
     if slope:
         return [F.leaky_relu(x[0], slope)]
     return [F.relu(x[0], inplace=c.in_place)]
 
 
-def _dropout(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], c: Context) -> list[Tensor]:
+def _dropout(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], c: Context
+) -> list[Tensor]:
     return [F.dropout(x[0], layer.dropout_param.dropout_ratio, c.training)]
 
 
-def _concat(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _concat(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     p = layer.concat_param
     return [torch.cat(x, p.concat_dim if p.HasField("concat_dim") else p.axis)]
 
 
-def _eltwise(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _eltwise(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     p = layer.eltwise_param
     out = x[0]
     if p.operation == pb.EltwiseParameter.SUM:
@@ -105,7 +121,9 @@ def _eltwise(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: 
     return [out]
 
 
-def _batch_norm(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], c: Context) -> list[Tensor]:
+def _batch_norm(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], c: Context
+) -> list[Tensor]:
     p, b = layer.batch_norm_param, x[0]
     mean, var, factor = w
     fixed = p.use_global_stats if p.HasField("use_global_stats") else not c.training
@@ -125,7 +143,9 @@ def _batch_norm(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], 
     return [F.batch_norm(b, None, None, training=True, eps=p.eps)]
 
 
-def _scale(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _scale(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     p = layer.scale_param
     blobs = list(w)
     factor = x[1] if len(x) > 1 else blobs.pop(0)
@@ -133,44 +153,62 @@ def _scale(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Co
     return [out + _along(blobs[0], x[0], p.axis)] if p.bias_term else [out]
 
 
-def _bias(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _bias(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     return [x[0] + _along(x[1] if len(x) > 1 else w[0], x[0], layer.bias_param.axis)]
 
 
 def _along(values: Tensor, like: Tensor, axis: int) -> Tensor:
     """`values` shaped so that its first axis lies on `axis` of `like`."""
     axis = axis % like.dim()
-    return values.reshape([1] * axis + list(values.shape) + [1] * (like.dim() - axis - values.dim()))
+    return values.reshape(
+        [1] * axis + list(values.shape) + [1] * (like.dim() - axis - values.dim())
+    )
 
 
-def _prelu(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _prelu(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     return [F.prelu(x[0], w[0].reshape(-1))]
 
 
-def _flatten(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _flatten(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     return [x[0].flatten(layer.flatten_param.axis, layer.flatten_param.end_axis)]
 
 
-def _to_shape(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _to_shape(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     return [x[0].reshape(shapes.tops_of(layer, [tuple(x[0].shape)])[0])]
 
 
-def _slice(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _slice(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     p = layer.slice_param
     axis = p.slice_dim if p.HasField("slice_dim") else p.axis
     tops = shapes.tops_of(layer, [tuple(x[0].shape)])
     return list(x[0].split([t[axis] for t in tops], axis))
 
 
-def _softmax(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _softmax(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     return [F.softmax(x[0], layer.softmax_param.axis)]
 
 
-def _softmax_loss(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _softmax_loss(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     p, axis = layer.loss_param, layer.softmax_param.axis
     scores = x[0].movedim(axis, 1) if axis != 1 else x[0]
     labels = x[1].reshape(scores.shape[0], *scores.shape[2:]).long()
-    log_prob = F.log_softmax(scores, 1).clamp_min(math.log(FLT_MIN))  # where Caffe's 87.3365 is from
+    log_prob = F.log_softmax(scores, 1).clamp_min(
+        math.log(FLT_MIN)
+    )  # where Caffe's 87.3365 is from
     ignore = p.ignore_label if p.HasField("ignore_label") else -100
     total = F.nll_loss(log_prob, labels, ignore_index=ignore, reduction="sum")
     out = total / _normalizer(p, scores, labels, ignore)
@@ -188,11 +226,17 @@ def _normalizer(p: pb.LossParameter, scores: Tensor, labels: Tensor, ignore: int
     return float(scores.shape[0]) if mode == pb.LossParameter.BATCH_SIZE else 1.0
 
 
-def _accuracy(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _accuracy(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     p = layer.accuracy_param
     scores = x[0].movedim(p.axis, 1) if p.axis != 1 else x[0]
     labels = x[1].reshape(scores.shape[0], *scores.shape[2:]).long()
-    valid = labels != p.ignore_label if p.HasField("ignore_label") else torch.ones_like(labels, dtype=torch.bool)
+    valid = (
+        labels != p.ignore_label
+        if p.HasField("ignore_label")
+        else torch.ones_like(labels, dtype=torch.bool)
+    )
     safe = labels.where(valid, 0)
     own = scores.gather(1, safe[:, None])
     # Caffe counts the classes that score at least as well; a tie is a miss only beyond top_k.
@@ -207,19 +251,25 @@ def _accuracy(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _:
     return [total, right / seen.clamp_min(1)]
 
 
-def _power(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _power(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     p = layer.power_param
     out = p.shift + p.scale * x[0]
     return [out if p.power == 1 else out**p.power]
 
 
-def _exp(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _exp(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     p = layer.exp_param
     factor = 1.0 if p.base == -1 else math.log(p.base)
     return [torch.exp(factor * (p.scale * x[0] + p.shift))]
 
 
-def _log(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
+def _log(
+    layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
+) -> list[Tensor]:
     p = layer.log_param
     factor = 1.0 if p.base == -1 else 1.0 / math.log(p.base)
     return [torch.log(p.scale * x[0] + p.shift) * factor]

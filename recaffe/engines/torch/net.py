@@ -54,7 +54,10 @@ class Net(nn.Module):
         self, s: shapes.LayerShapes, seed: int, share: Net | None, shared: dict[str, nn.Parameter]
     ) -> None:
         name, made = s.layer.name, []
-        specs = [s.layer.param[i] if i < len(s.layer.param) else pb.ParamSpec() for i in range(len(s.params))]
+        specs = [
+            s.layer.param[i] if i < len(s.layer.param) else pb.ParamSpec()
+            for i in range(len(s.params))
+        ]
         for i, (shape, filler) in enumerate(s.params):
             spec = specs[i]
             if share is not None:
@@ -108,8 +111,10 @@ class Net(nn.Module):
         total: Tensor | None = None
         for layer in self.layers:
             for i, top in enumerate(layer.top):
-                weight = layer.loss_weight[i] if i < len(layer.loss_weight) else float(
-                    i == 0 and layer.type in graph.LOSSES
+                weight = (
+                    layer.loss_weight[i]
+                    if i < len(layer.loss_weight)
+                    else float(i == 0 and layer.type in graph.LOSSES)
                 )
                 if weight:
                     value = blobs[top].sum() * weight
@@ -141,5 +146,8 @@ class Net(nn.Module):
         kinds = {x.name: x.type for x in self.layers}
         return weights.to_net(
             self.name,
-            ((n, kinds[n], [b.detach().cpu().numpy() for b in blobs]) for n, blobs in self.blobs.items()),
+            (
+                (n, kinds[n], [b.detach().cpu().numpy() for b in blobs])
+                for n, blobs in self.blobs.items()
+            ),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from recaffe.engines.base import PredictJob, Predictions
+from recaffe.engines.base import Predictions, PredictJob
 from recaffe.engines.torch.data import DataLayer
 from recaffe.engines.torch.net import Net
 from recaffe.engines.torch.train import pick_device
@@ -32,7 +32,9 @@ def predict(job: PredictJob, blob: str = "", title: str = "test") -> Predictions
     inputs = data.shapes()
     wanted = tuple(source.input_param.shape[0].dim)[1:]
     if inputs[source.top[0]][1:] != wanted:
-        raise NetError(f"{job.deploy} wants {wanted}, the records give {inputs[source.top[0]][1:]}.")
+        raise NetError(
+            f"{job.deploy} wants {wanted}, the records give {inputs[source.top[0]][1:]}."
+        )
     source.input_param.shape[0].dim[0] = job.batch_size
     net = Net(param, pb.TEST, {source.top[0]: inputs[source.top[0]]})
     net.load(weights.read(job.weights))

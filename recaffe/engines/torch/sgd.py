@@ -56,7 +56,9 @@ class SGD:
         if p.type not in ("SGD", ""):
             raise ConfigError(f"The torch engine has no solver {p.type!r} yet; it has SGD.")
         if p.regularization_type not in ("L1", "L2"):
-            raise ConfigError(f"regularization_type {p.regularization_type!r} is neither L1 nor L2.")
+            raise ConfigError(
+                f"regularization_type {p.regularization_type!r} is neither L1 nor L2."
+            )
         self.p = p
         self.params = [param for _, _, param, _ in net.learnable()]
         self.history = [torch.zeros_like(param) for param in self.params]
@@ -70,16 +72,18 @@ class SGD:
     def step(self, rate: float) -> None:
         """One update from the gradients, which are summed over iter_size and left as None."""
         p = self.p
-        live = {k: [i for i in g if self.params[i].grad is not None] for k, g in self.groups.items()}
-        grads = {i: self.params[i].grad for g in live.values() for i in g}
+        grads: dict[int, torch.Tensor] = {
+            i: g for i, param in enumerate(self.params) if (g := param.grad) is not None
+        }
+        live = {k: [i for i in g if i in grads] for k, g in self.groups.items()}
         if p.clip_gradients >= 0:
-            norm = math.sqrt(sum(float(g.square().sum()) for g in grads.values() if g is not None))
+            norm = math.sqrt(sum(float(g.square().sum()) for g in grads.values()))
             if norm > p.clip_gradients:
                 torch._foreach_mul_(list(grads.values()), p.clip_gradients / norm)
         for (lr_mult, decay_mult), group in live.items():
             if not group:
                 continue
-            ws = [self.params[i] for i in group]
+            ws: list[torch.Tensor] = [self.params[i] for i in group]
             vs = [self.history[i] for i in group]
             gs = [grads[i] for i in group]
             if p.iter_size > 1:

@@ -64,7 +64,9 @@ class Store:
         files = self.files(iteration)
         weights.write(net.to_proto(), files.model)
         state = pb.SolverState(
-            iter=iteration, learned_net=str(files.model), current_step=current_step(sgd.p, iteration)
+            iter=iteration,
+            learned_net=str(files.model),
+            current_step=current_step(sgd.p, iteration),
         )
         state.history.extend(weights.to_blob(h.cpu().numpy()) for h in sgd.history)
         write_bytes(files.state, state.SerializeToString(deterministic=True))

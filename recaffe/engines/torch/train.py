@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -90,7 +91,12 @@ class Trainer:
         self.store.restore(self.net, self.sgd, self.iteration)
         self.losses.extend(extra["losses"])
         b = extra["best"]
-        self.best = Best(b["iteration"], b["accuracy"], b["loss"] if b["loss"] is not None else math.inf, b["worse"])
+        self.best = Best(
+            b["iteration"],
+            b["accuracy"],
+            b["loss"] if b["loss"] is not None else math.inf,
+            b["worse"],
+        )
         self.best_digest = b["sha256"]
         return float(extra["seconds"])
 
@@ -109,12 +115,21 @@ class Trainer:
         """The loop of `Solver::Step`: test, forward and backward, show, update, snapshot."""
         p, reason = self.solver, "reached max_iter"
         batches = self.data.batches(self.iteration * p.iter_size)
-        shown, shown_at, began, first = self.iteration - 1, time.monotonic(), time.monotonic(), self.iteration
+        shown, shown_at, began, first = (
+            self.iteration - 1,
+            time.monotonic(),
+            time.monotonic(),
+            self.iteration,
+        )
         testing = 0.0
         while self.iteration < p.max_iter:
             if stop.is_set():  # before the test, which belongs to what the snapshot is followed by
                 self._interrupted()
-            if p.test_interval and self.iteration % p.test_interval == 0 and (self.iteration or p.test_initialization):
+            if (
+                p.test_interval
+                and self.iteration % p.test_interval == 0
+                and (self.iteration or p.test_initialization)
+            ):
                 t = time.monotonic()
                 self._test()
                 testing += time.monotonic() - t
@@ -129,7 +144,17 @@ class Trainer:
                 smoothed = sum(self.losses) / len(self.losses)
                 steps, lapse = self.iteration - shown, now - shown_at
                 pictures = steps * self.data.batch_size * p.iter_size / max(lapse, 1e-9)
-                self.recorder.see(Step(self.iteration, smoothed, rate, pictures, lapse, steps, {"loss": self.losses[-1]}))
+                self.recorder.see(
+                    Step(
+                        self.iteration,
+                        smoothed,
+                        rate,
+                        pictures,
+                        lapse,
+                        steps,
+                        {"loss": self.losses[-1]},
+                    )
+                )
                 shown, shown_at = self.iteration, now
             elif not math.isfinite(self.losses[-1]):
                 self.recorder.watcher.see(self.iteration, self.losses[-1])
@@ -162,7 +187,7 @@ class Trainer:
         for _ in range(self.solver.iter_size):
             batch: Batch = next(batches)
             loss = self.net.loss(self.net(self.data.blobs(batch, self.device)))
-            loss.backward()  # type: ignore[no-untyped-call]  # torch's own stub
+            loss.backward()
             total += float(loss.detach())
         return total / self.solver.iter_size
 
@@ -222,14 +247,16 @@ def _data_layer(net: pb.NetParameter, phase: int, seed: int) -> DataLayer:
     found = [x for x in graph.of_phase(net, phase) if x.type == "Data"]
     if len(found) != 1:
         raise NetError(
-            f"The net has {len(found)} Data layers in {pb.Phase.Name(phase)}; the torch engine wants one."  # type: ignore[arg-type]
+            f"The net has {len(found)} Data layers in {pb.Phase.Name(phase)}; the torch engine wants one."
         )
     return DataLayer(found[0], phase == pb.TRAIN, max(0, seed))
 
 
 def _named_outputs(net: Net) -> tuple[str, str]:
     """The top-1 accuracy's and the main loss's blob of a test net."""
-    accuracy = [x.top[0] for x in net.layers if x.type == "Accuracy" and x.accuracy_param.top_k == 1]
+    accuracy = [
+        x.top[0] for x in net.layers if x.type == "Accuracy" and x.accuracy_param.top_k == 1
+    ]
     if not accuracy:
         raise NetError("The net has no top-1 Accuracy layer in TEST, so no snapshot can be chosen.")
     losses = [x.top[0] for x in net.layers if x.type in graph.CLASS_LOSSES]
@@ -237,7 +264,7 @@ def _named_outputs(net: Net) -> tuple[str, str]:
 
 
 @contextmanager
-def _stop_on_signals():  # type: ignore[no-untyped-def]  # a generator of an Event
+def _stop_on_signals() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set; a second SIGINT interrupts at once."""
     stop = threading.Event()
 
