@@ -5,7 +5,7 @@ import sys
 
 # This clone's library, here and in every job, whatever else is installed.
 sys.path.insert(0, str(workflow.basedir))
-os.environ["PYTHONPATH"] = str(workflow.basedir)
+os.environ.update(PYTHONPATH=str(workflow.basedir))
 
 if not workflow.config_settings.configfiles:
 

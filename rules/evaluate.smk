@@ -5,6 +5,7 @@ rule predict:
     input:
         weights=f"{RESULTS}/{{run}}/final.caffemodel",
         deploy=f"{RESULTS}/{{run}}/deploy.prototxt",
+        info=f"{RESULTS}/{{run}}/net.json",
         lmdb=f"{DATA}/test_lmdb",
         list=f"{DATA}/test.txt",
         labels=f"{DATA}/labels.txt",
@@ -63,6 +64,7 @@ rule metrics:
 rule linear:
     input:
         deploy=f"{RESULTS}/{{run}}/deploy.prototxt",
+        info=f"{RESULTS}/{{run}}/net.json",
         weights=lambda w: weights_of(w.run),
         lmdbs=expand("{data}/{split}_lmdb", data=DATA, split=inventory.SPLITS),
         mean=lambda w: mean_of(w.run),

@@ -13,6 +13,7 @@ with script(snakemake.log[0]):
     job = jobs.predict_job(
         json.loads(snakemake.params.settings)["run"],
         deploy=Path(snakemake.input.deploy),
+        net_info=Path(snakemake.input.info),
         weights=Path(snakemake.input.weights[0]),
         lmdb=train,
         mean=[Path(p) for p in snakemake.input.mean],

@@ -14,6 +14,7 @@ with script(snakemake.log[0]):
     job = jobs.predict_job(
         settings["run"],
         deploy=Path(snakemake.input.deploy),
+        net_info=Path(snakemake.input.info),
         weights=Path(snakemake.input.weights),
         lmdb=Path(snakemake.input.lmdb),
         mean=[Path(p) for p in snakemake.input.mean],

@@ -96,7 +96,13 @@ def publish(job: TrainJob, result: TrainResult, run: Path) -> None:
 
 
 def predict_job(
-    run: dict[str, Any], *, deploy: Path, weights: Path, lmdb: Path, mean: Sequence[Path]
+    run: dict[str, Any],
+    *,
+    deploy: Path,
+    net_info: Path,
+    weights: Path,
+    lmdb: Path,
+    mean: Sequence[Path],
 ) -> PredictJob:
     """The job of one pass over an LMDB with a run's own preprocessing."""
     return PredictJob(
@@ -104,6 +110,7 @@ def predict_job(
         weights=weights,
         lmdb=lmdb,
         crop_size=run["crop_size"],
+        scale=_json(net_info)["scale"],
         mean_file=mean[0] if mean else None,
         mean_values=tuple(run["mean"]) if isinstance(run["mean"], list) else (),
         batch_size=run["test_batch_size"],

@@ -91,6 +91,7 @@ def prepare(
             "warnings": patched.warnings,
             "copied": [row.layer for row in rows if row.status == "copied"],
             "input": list(seen),
+            "scale": _scale(parse.to_net(tree)),
             "params": sum(row.params for row in listed),
             "macs": sum(row.macs for row in listed) // run["batch_size"],
             "training_bytes": summary.training_memory(walked),
@@ -120,6 +121,11 @@ def _transfer(
             f"No layer of {pretrained} has a namesake in the net; nothing would be copied."
         )
     return rows
+
+
+def _scale(net: pb.NetParameter) -> float:
+    """What the TEST data layer multiplies pixels by; a deploy net can't say it."""
+    return next(x for x in graph.of_phase(net, pb.TEST) if x.type == "Data").transform_param.scale
 
 
 def _info(path: Path) -> dict[str, Any]:

@@ -1,0 +1,49 @@
+# run test lint. Each sets up what it needs in .venv/: nothing outside this folder is touched.
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= $(shell nproc)
+PYTHON ?= python3.11
+# Set up anew when a pin changes.
+READY := $(VENV)/ready-$(shell cat constraints.txt pyproject.toml | cksum | cut -d' ' -f1)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+
+.PHONY: run test lint setup envs proto dag clean
+.DEFAULT_GOAL := run
+
+run: $(READY)
+	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
+
+test: $(READY)
+	$(BIN)/pytest -n $(CORES) --dist worksteal $(PYTEST)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint --configfile config/demo.yaml
+
+setup: $(READY)
+
+$(READY): constraints.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "recaffe needs Python 3.11, and there is no $(PYTHON). Install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@# torch alone and first: its pin finds the small build for CPUs where one is offered.
+	$(BIN)/pip install --quiet $$(grep '^torch==' constraints.txt)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@rm -f $(VENV)/ready-*
+	@touch $@
+
+envs: $(READY)
+	$(BIN)/python envs/lock.py
+
+proto: $(READY)
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. recaffe/proto/caffe.proto
+
+# The picture of the rules in docs/, from Graphviz's dot.
+dag: $(READY)
+	$(BIN)/snakemake --rulegraph --configfile config/demo.yaml | dot -Tsvg > docs/rulegraph.svg
+
+clean:
+	rm -rf $(VENV) .snakemake results resources
