@@ -15,14 +15,13 @@ class TrainJob:
 
     `solver` names the nets; `weights` is a caffemodel or None. Snapshots go to the folder
     `snapshots`, which belongs to this very job: what is found there is resumed. `copy` lists the
-    layers to take from `weights`. `val_records` bounds a validation to each record once.
+    layers to take from `weights`.
     """
 
     solver: Path
     snapshots: Path
     weights: Path | None
     copy: tuple[str, ...]
-    val_records: int
     final: Path
     log: Path
     csv: Path

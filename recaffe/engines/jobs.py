@@ -41,7 +41,6 @@ def train_job(
         snapshots=folder,
         weights=weights[0] if weights else None,
         copy=copy,
-        val_records=val["records"],
         # The log and the table live beside the snapshots until the run is over: the workflow
         # removes a rule's outputs before it starts the rule again.
         final=folder / "final.caffemodel",

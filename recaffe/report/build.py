@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from recaffe.report import collect, figures
 
-SAMPLES_A_CLASS, SAMPLED_CLASSES, LISTED = 8, 12, 50
+SAMPLES_A_CLASS, SAMPLED_CLASSES, LISTED = 7, 12, 50
 
 
 def render(facts: dict[str, Any]) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from recaffe.config import ROOT
-from recaffe.evaluate.metrics import wilson
 from recaffe.files import sha256
 
 PACKAGES = ("snakemake", "torch", "numpy", "opencv-python-headless", "pillow", "lmdb", "protobuf")
@@ -163,12 +162,6 @@ def _commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown (not a git checkout)"
-
-
-def percent(hits: int, n: int) -> str:
-    """A share with its interval."""
-    low, high = wilson(hits, n)
-    return f"{hits / max(n, 1):.1%} ({low:.1%} to {high:.1%})"
 
 
 def formats(manifest: list[dict[str, str]]) -> list[tuple[str, int]]:

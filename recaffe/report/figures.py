@@ -106,7 +106,7 @@ def class_bars(classes: list[dict[str, str]]) -> str:
             left += n
         axes.invert_yaxis()
         axes.set(xlabel="pictures")
-        axes.legend(frameon=False, ncols=3, loc="lower right")
+        axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
         return _svg(figure)
 
 

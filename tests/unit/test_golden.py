@@ -63,7 +63,7 @@ def test_training_ends_with_the_weights_of_caffe_train(
     monkeypatch.chdir(tmp_path)
     start = weights.read("start.caffemodel")
     train(
-        TrainJob(Path("solver.prototxt"), Path("snap"), Path("start.caffemodel"), tuple(start), 7,
+        TrainJob(Path("solver.prototxt"), Path("snap"), Path("start.caffemodel"), tuple(start),
                  Path("final.caffemodel"), Path("log"), Path("csv"), select="last")
     )  # fmt: skip
     ours, theirs = (

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -282,8 +281,3 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, previous in old.items():
             signal.signal(number, previous)
-
-
-def snapshot_folder(root: Path, key: str) -> Path:
-    """Where the snapshots of the job with this key go."""
-    return root / "snapshots" / key
