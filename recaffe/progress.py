@@ -29,6 +29,14 @@ def terminal() -> TextIO | None:
     return None
 
 
+def line(text: str) -> None:
+    """A plain line on stderr; and where a script's caller has no terminal for bars, there too."""
+    print(text, file=sys.stderr, flush=True)
+    fd = os.environ.get("RECAFFE_TTY")
+    if fd is not None and not os.isatty(int(fd)):
+        os.write(int(fd), f"{text}\n".encode("utf-8", "replace"))
+
+
 def bar(total: int, title: str, unit: str, **options: Any) -> tqdm:
     """A tqdm bar on the terminal, disabled where there is none."""
     tty = terminal()
@@ -50,7 +58,4 @@ def progress(items: Iterable[T], total: int, title: str, unit: str) -> Iterator[
                 last = now
                 rate = done / max(now - start, 1e-9)
                 left = (total - done) / rate
-                print(
-                    f"{title}: {done} of {total} {unit}, {rate:.0f} {unit}/s, {left:.0f} s left",
-                    file=sys.stderr, flush=True,
-                )  # fmt: skip
+                line(f"{title}: {done} of {total} {unit}, {rate:.0f} {unit}/s, {left:.0f} s left")

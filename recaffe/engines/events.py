@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-import sys
 import time
 from pathlib import Path
 
 from recaffe.engines.base import Event, Snapshot, Step, Test
 from recaffe.errors import TrainError
-from recaffe.progress import bar
+from recaffe.progress import bar, line
 
 CSV_COLUMNS = (
     "iteration", "epoch", "seconds", "loss", "lr", "images_per_second", "val_accuracy", "val_loss",
@@ -129,8 +128,10 @@ class Recorder:
         )
         if time.monotonic() - self._last_line > 10:
             self._last_line = time.monotonic()
-            print(f"{self.title}: iteration {e.iteration} of {self.max_iter}, loss {e.loss:.4f}, "
-                  f"{e.images_per_second:.0f} img/s", file=sys.stderr, flush=True)  # fmt: skip
+            line(
+                f"{self.title}: iteration {e.iteration} of {self.max_iter}, loss {e.loss:.4f}, "
+                f"{e.images_per_second:.0f} img/s"
+            )
         self.watcher.see(e.iteration, e.loss)
 
     def _test(self, e: Test) -> None:
@@ -139,8 +140,10 @@ class Recorder:
             self.say(f"    Test net output #{n}: {name} = {value:.6g}")
         self._accuracy = e.accuracy
         self._row(e.iteration, "", "", "", f"{e.accuracy:.6f}", f"{e.loss:.6g}")
-        print(f"{self.title}: iteration {e.iteration}, validation accuracy {e.accuracy:.4f}, "
-              f"loss {e.loss:.4f}", file=sys.stderr, flush=True)  # fmt: skip
+        line(
+            f"{self.title}: iteration {e.iteration}, validation accuracy {e.accuracy:.4f}, "
+            f"loss {e.loss:.4f}"
+        )
 
     def _row(self, iteration: int, *values: str) -> None:
         epoch = iteration / self.iters_per_epoch if self.iters_per_epoch else 0

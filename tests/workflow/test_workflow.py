@@ -91,6 +91,9 @@ def test_a_folder_of_odd_pictures_becomes_a_report(class_folders: Path, tmp_path
     summary = (out / "summary.txt").read_text(encoding="utf-8")
     assert summary in said
     assert "95 % interval" in summary
+    assert "train first: iteration 0, validation accuracy" in said, (
+        "progress shows without a terminal"
+    )
     for split in ("train", "val", "test"):
         lines = (out / "data" / f"{split}.txt").read_text(encoding="utf-8").splitlines()
         assert len(lines) == read.count(out / "data" / f"{split}_lmdb")
