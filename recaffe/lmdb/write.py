@@ -130,7 +130,8 @@ def _fill(
                         more = False
             env.sync(True)
     except lmdb.Error as error:
-        if "No space" in str(error) or isinstance(error, lmdb.DiskError):
+        # LMDB reports a write that the disk cut short as an input/output error.
+        if "No space" in str(error) or "Input/output" in str(error):
             raise _disk_full(out) from error
         raise DataError(f"{out} can't be written: {error}") from error
 
@@ -149,7 +150,7 @@ def _check_space(out: Path, need: int) -> None:
 
 def _disk_full(out: Path) -> MachineError:
     return MachineError(
-        f"No space left while writing {out}. Free some space or put `results` on a larger disk, "
+        f"No space left (or a failing disk) while writing {out}. Free some space or put `results` on a larger disk, "
         "then run the same command again; finished steps are kept."
     )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import lmdb
 import numpy as np
 import pytest
 
@@ -93,6 +94,19 @@ def test_a_full_disk_is_told_before_writing(
     with pytest.raises(MachineError, match="MiB free"):
         write.write(pictures / "l.txt", str(pictures / "p"), pictures / "db", settings(), 0, 1)
     assert not (pictures / "db").exists()
+
+
+@pytest.mark.parametrize("message", ["No space left on device", "Input/output error"])
+def test_a_disk_that_fills_while_writing_is_explained(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    def no_room(*args: Any, **options: Any) -> None:
+        raise lmdb.Error(f"mdb_txn_commit: {message}")  # as seen on a small tmpfs
+
+    monkeypatch.setattr(write.lmdb, "open", no_room)
+    with pytest.raises(MachineError, match="No space left.*db.*run the same command again"):
+        write.write(pictures / "l.txt", str(pictures / "p"), pictures / "db", settings(), 0, 1)
+    assert not list(pictures.glob("*db*"))
 
 
 def test_mean_is_exact_and_survives_its_file(pictures: Path) -> None:
