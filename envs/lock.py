@@ -3,14 +3,18 @@
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-# What only developers need doesn't belong in a job's environment.
+# What only developers and `recaffe convert` need doesn't belong in a job's environment.
 DEVELOPERS = (
+    "flatbuffers",
     "grpcio",
     "hypothesis",
+    "ml_dtypes",
     "mypy",
+    "onnx",
     "pandas-stubs",
     "pytest",
     "ruff",
+    "safetensors",
     "snakefmt",
     "types-",
 )
