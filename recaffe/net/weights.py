@@ -12,6 +12,7 @@ import numpy as np
 
 from recaffe.errors import WeightsError
 from recaffe.files import write_bytes
+from recaffe.net.blobs import from_blob, to_blob
 from recaffe.net.shapes import LayerShapes
 from recaffe.proto import caffe_pb2 as pb
 
@@ -38,28 +39,6 @@ def read(path: Path | str) -> Weights:
     if not weights:
         raise WeightsError(f"{path} holds no weights. Is it a caffemodel?")
     return weights
-
-
-def from_blob(blob: pb.BlobProto, where: str) -> np.ndarray:
-    """A BlobProto as float32; the legacy form has four dimensions."""
-    data = np.array(blob.double_data if blob.double_data else blob.data, np.float32)
-    if blob.HasField("shape"):
-        shape = tuple(blob.shape.dim)
-    else:
-        shape = (blob.num, blob.channels, blob.height, blob.width)
-    if data.size != np.prod(shape, dtype=np.int64):
-        raise WeightsError(
-            f"{where}: {data.size} values for the shape {shape}; the file is broken."
-        )
-    return data.reshape(shape)
-
-
-def to_blob(array: np.ndarray) -> pb.BlobProto:
-    """A float32 array as a BlobProto with `shape`."""
-    blob = pb.BlobProto()
-    blob.shape.dim.extend(array.shape)
-    blob.data.extend(np.ascontiguousarray(array, np.float32).ravel())
-    return blob
 
 
 def to_net(name: str, layers: Iterable[tuple[str, str, Sequence[np.ndarray]]]) -> pb.NetParameter:

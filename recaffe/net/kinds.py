@@ -1,0 +1,107 @@
+"""What a file is, for messages: "x.caffemodel is an HTML page, not a caffemodel"."""
+
+from __future__ import annotations
+
+import re
+
+from google.protobuf.message import DecodeError, Message
+
+from recaffe.proto import caffe_pb2 as pb
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+# All that h5py raises for a file that is damaged or laid out otherwise.
+HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, AttributeError)
+_LENGTH_DELIMITED = 2
+_MAGIC = (
+    (HDF5, "an HDF5 file"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"PK\x03\x04", "a ZIP archive (unpack it first)"),
+    (b"\x1f\x8b", "a gzip archive (unpack it first)"),
+    (b"BZh", "a bzip2 archive (unpack it first)"),
+    (b"version https://git-lfs", "a Git LFS pointer (run `git lfs pull`)"),
+)
+
+
+def is_text(data: bytes) -> bool:
+    """Whether bytes can be a text file: UTF-8, no control characters but white space."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return re.search(r"[\x00-\x08\x0e-\x1f\x7f]", text) is None
+
+
+def describe(data: bytes) -> str:
+    """What a file's bytes are, as a noun with its article."""
+    if not data:
+        return "an empty file"
+    for magic, name in _MAGIC:
+        if data.startswith(magic):
+            return name
+    if is_text(data):
+        start = data[:1024].lstrip().lower()
+        if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+            return "an HTML page, such as a failed download leaves"
+        if re.search(rb"^\s*\w+\s*(:|\{)", data, re.MULTILINE):
+            return "a prototxt (text)"
+        return "a text file"
+    return _message(data)
+
+
+def _message(data: bytes) -> str:
+    net, state, blob = pb.NetParameter(), pb.SolverState(), pb.BlobProto()
+    if _parses(net, data) and (net.layer or net.layers):
+        return "a caffemodel"
+    if _parses(state, data) and is_state(state):
+        return "a solverstate"
+    if _parses(blob, data) and (blob.data or blob.double_data):
+        return "a binaryproto, such as a mean"
+    lacks = missing(data)
+    if lacks > 0:
+        return f"cut short: at least {lacks:,} bytes are missing at its end"
+    return "none of Caffe's files"
+
+
+def is_state(state: pb.SolverState) -> bool:
+    """Whether what was parsed as a SolverState is one: protobuf takes most messages for another
+    kind with unknown fields."""
+    return state.HasField("iter") and (state.HasField("learned_net") or len(state.history) > 0)
+
+
+def missing(data: bytes) -> int:
+    """How many bytes a cut-off protobuf message lacks at least; 0 if it is whole or none."""
+    at = 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        wire = tag & 7
+        if tag >> 3 == 0 or wire not in (0, 1, 2, 5):
+            return 0  # no protobuf
+        if wire == 0:
+            _, at = _varint(data, at)
+        elif wire == _LENGTH_DELIMITED:
+            size, at = _varint(data, at)
+            at += size
+        else:
+            at += 8 if wire == 1 else 4
+    return at - len(data)
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Value and the position after it; a varint that the file's end cuts lacks one byte."""
+    value = shift = 0
+    while at < len(data) and shift < 64:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+    return value, at + 1
+
+
+def _parses(message: Message, data: bytes) -> bool:
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        return False
+    return True
