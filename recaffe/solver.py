@@ -1,4 +1,4 @@
-"""solver.prototxt from the config: schedules in epochs become Caffe's iterations."""
+"""solver.prototxt: written from the config, whose epochs become Caffe's iterations; and checked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from google.protobuf import text_format
 
 from recaffe.errors import ConfigError
 from recaffe.proto import caffe_pb2 as pb
+
+TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
+# Caffe refuses to train these with a momentum.
+_NO_MOMENTUM = ("AdaGrad", "RMSProp")
 
 
 @dataclass(frozen=True)
@@ -64,13 +69,13 @@ def build(
         type=run["solver"],
         base_lr=run["base_lr"],
         lr_policy=policy,
-        momentum=run["momentum"],
         weight_decay=run["weight_decay"],
+        regularization_type=run["regularization_type"],
         iter_size=run["iter_size"],
         max_iter=plan.max_iter,
         test_interval=plan.test_interval,
         display=max(1, min(20, round(plan.iters_per_epoch / 4))),
-        average_loss=max(1, min(20, round(plan.iters_per_epoch / 4))),
+        average_loss=run["average_loss"] or max(1, min(20, round(plan.iters_per_epoch / 4))),
         snapshot=plan.snapshot,
         snapshot_prefix=snapshot_prefix,
         random_seed=run["seed"],
@@ -79,6 +84,16 @@ def build(
     solver.test_iter.append(
         math.ceil(val_records / test_batch(val_records, run["test_batch_size"]))
     )
+    if run["solver"] not in _NO_MOMENTUM:
+        solver.momentum = run["momentum"]
+    if run["solver"] == "Adam":
+        solver.momentum2 = run["momentum2"]
+    if run["solver"] == "RMSProp":
+        solver.rms_decay = run["rms_decay"]
+    if run["solver"] not in ("SGD", "Nesterov"):
+        solver.delta = run["delta"]
+    if run["clip_gradients"] >= 0:
+        solver.clip_gradients = run["clip_gradients"]
     if policy in ("step", "exp", "inv", "multistep", "sigmoid"):
         solver.gamma = run["gamma"]
     if policy in ("inv", "poly"):
@@ -92,7 +107,81 @@ def build(
                 f"multistep_epochs is {run['multistep_epochs']}; multistep wants rising epochs."
             )
         solver.stepvalue.extend(values)
+    check(solver)
     return solver
+
+
+def kind(solver: pb.SolverParameter) -> str:
+    """The solver's type by name, also where the file says `solver_type: ADAM` as those of 2014 do.
+
+    Raises `ConfigError` if it says both, or names none that Caffe has.
+    """
+    name = solver.type
+    if solver.HasField("solver_type"):
+        if solver.HasField("type"):
+            raise ConfigError("The solver has both type and solver_type. Remove solver_type.")
+        name = TYPES[solver.solver_type]
+    if name not in TYPES:
+        raise ConfigError(f"The solver's type is {name!r}; Caffe has {', '.join(TYPES)}.")
+    return name
+
+
+def check(solver: pb.SolverParameter) -> None:
+    """Raises `ConfigError` that names the key and its value, for what Caffe refuses or can't mean.
+
+    Source: the CHECKs of src/caffe/solver.cpp, sgd_solvers.hpp and sgd_solver.cpp, which come to
+    light at the first update; here before any training.
+    """
+    name, policy = kind(solver), solver.lr_policy
+    if policy not in POLICIES:
+        raise ConfigError(f"lr_policy is {policy!r}; Caffe has {', '.join(POLICIES)}.")
+    if solver.regularization_type not in ("L1", "L2"):
+        raise ConfigError(
+            f"regularization_type is {solver.regularization_type!r}; Caffe has L1 and L2."
+        )
+    if name in _NO_MOMENTUM and solver.momentum:
+        raise ConfigError(
+            f"momentum is {solver.momentum:g}, and {name} knows none. Remove momentum, or choose "
+            "another solver."
+        )
+    wrong = [text for is_wrong, text in _rules(solver, name, policy) if is_wrong]
+    if wrong:
+        raise ConfigError(f"{wrong[0]}. Correct the solver.")
+
+
+def _rules(s: pb.SolverParameter, name: str, policy: str) -> list[tuple[bool, str]]:
+    moments = name in ("Adam", "AdaDelta")
+    bad_step = next((v for v in s.stepvalue if v < 0), 0)
+    return [
+        (
+            policy in ("step", "sigmoid") and s.stepsize < 1,
+            f"stepsize is {s.stepsize}; lr_policy {policy} wants at least 1",
+        ),
+        (
+            policy not in ("fixed", "poly") and s.gamma < 0,
+            f"gamma is {s.gamma:g}; lr_policy {policy} wants at least 0",
+        ),
+        (bad_step < 0, f"stepvalue is {bad_step}; it is an iteration, at least 0"),
+        (
+            policy == "poly" and s.max_iter < 1,
+            f"max_iter is {s.max_iter}; lr_policy poly wants at least 1",
+        ),
+        (s.iter_size < 1, f"iter_size is {s.iter_size}; it is at least 1"),
+        (s.average_loss < 1, f"average_loss is {s.average_loss}; it is at least 1"),
+        (
+            name == "RMSProp" and not 0 <= s.rms_decay < 1,
+            f"rms_decay is {s.rms_decay:g}; RMSProp wants it from 0 to below 1",
+        ),
+        (
+            moments and not 0 <= s.momentum < 1,
+            f"momentum is {s.momentum:g}; {name} wants it from 0 to below 1",
+        ),
+        (
+            name == "Adam" and not 0 <= s.momentum2 < 1,
+            f"momentum2 is {s.momentum2:g}; Adam wants it from 0 to below 1",
+        ),
+        (s.delta < 0, f"delta is {s.delta:g}; it is at least 0"),
+    ]
 
 
 def to_text(solver: pb.SolverParameter) -> str:
