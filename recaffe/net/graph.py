@@ -147,6 +147,33 @@ def blob_count(layer: Layer) -> int:
     return {"BatchNorm": 3, "PReLU": 1}.get(layer.type, 0)
 
 
+def outputs(layers: Iterable[Layer]) -> list[str]:
+    """The blobs that no layer reads, in Caffe's order, which is that of the alphabet.
+
+    A layer that works in place makes its blob anew, so a net's last one counts.
+    """
+    free: set[str] = set()
+    for layer in layers:
+        free.difference_update(layer.bottom)
+        free.update(layer.top)
+    return sorted(free)
+
+
+def loss_weights(layers: Iterable[Layer]) -> dict[str, float]:
+    """Blob → its weight in the net's loss, for each top that has one (not 0).
+
+    A loss layer's first top weighs 1 if nothing is said; any other layer's top can be a loss too.
+    """
+    out: dict[str, float] = {}
+    for layer in layers:
+        said = list(layer.loss_weight)
+        for i, top in enumerate(layer.top):
+            weight = said[i] if i < len(said) else float(i == 0 and layer.type in LOSSES)
+            if weight:
+                out[top] = weight
+    return out
+
+
 def names(layers: Iterable[Layer]) -> list[str]:
     """Layer names in order."""
     return [x.name for x in layers]
