@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recaffe.net.graph import DATA
 from recaffe.net.shapes import LayerShapes, count
 
 
@@ -43,11 +44,50 @@ def macs(shaped: LayerShapes) -> int:
     return count(shaped.tops[0]) * (count(weight) // shaped.layer.inner_product_param.num_output)
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Bytes in float32 that training holds. `momentum` is SGD's; other solvers keep up to twice
+    as much."""
+
+    activations: int
+    gradients: int
+    weights: int
+    weight_gradients: int
+    momentum: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum((self.activations, self.gradients, self.weights, self.weight_gradients, self.momentum))  # fmt: skip
+
+
+def own_blobs(shaped: LayerShapes) -> int:
+    """Values in the tops that a layer makes; one that works in place makes none."""
+    tops = zip(shaped.tops, shaped.layer.top, strict=False)
+    return sum(count(shape) for shape, name in tops if name not in shaped.layer.bottom)
+
+
+def parameters(net: Sequence[LayerShapes]) -> int:
+    """Learned values, those that layers share by name counted once."""
+    seen: set[str] = set()
+    total = 0
+    for s in net:
+        for i, (shape, _) in enumerate(s.params):
+            name = s.layer.param[i].name if i < len(s.layer.param) else ""
+            if not name or name not in seen:
+                total += count(shape)
+            seen.add(name)
+    return total
+
+
+def memory(net: Sequence[LayerShapes]) -> Memory:
+    """What training holds; pictures and labels have no gradients."""
+    params = 4 * parameters(net)
+    blobs = 4 * sum(own_blobs(s) for s in net)
+    data = 4 * sum(own_blobs(s) for s in net if s.layer.type in DATA)
+    return Memory(blobs, blobs - data, params, params, params)
+
+
 def training_memory(net: Sequence[LayerShapes]) -> int:
     """Bytes of float32 blobs with their gradients, weights, gradients and momentum."""
-    blobs = sum(
-        count(t) for s in net for t, name in zip(s.tops, s.layer.top, strict=False)
-        if name not in s.layer.bottom  # in place: no blob of its own
-    )  # fmt: skip
-    params = sum(count(shape) for s in net for shape, _ in s.params)
-    return 4 * (2 * blobs + 3 * params)
+    return memory(net).total

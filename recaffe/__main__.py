@@ -1,0 +1,7 @@
+"""`python -m recaffe` is the `recaffe` command."""
+
+import sys
+
+from recaffe.cli import main
+
+sys.exit(main())
