@@ -7,7 +7,9 @@ import numpy as np
 from recaffe.errors import WeightsError
 from recaffe.proto import caffe_pb2 as pb
 
-_FIXED = (pb.BlobProto.DATA_FIELD_NUMBER << 3) | 2  # the wire's tag of packed `data`
+Weights = dict[str, list[np.ndarray]]  # layer name → its blobs
+
+_DATA = (pb.BlobProto.DATA_FIELD_NUMBER << 3) | 2  # the wire's tag of packed `data`
 
 
 def from_blob(blob: pb.BlobProto, where: str) -> np.ndarray:
@@ -38,7 +40,7 @@ def to_blob(array: np.ndarray) -> pb.BlobProto:
     blob.shape.dim.extend(array.shape)
     data = np.ascontiguousarray(array, "<f4").tobytes()
     if data:  # `data.extend` takes 200 times as long
-        blob.MergeFromString(bytes((_FIXED,)) + _varint(len(data)) + data)
+        blob.MergeFromString(bytes((_DATA,)) + _varint(len(data)) + data)
     return blob
 
 

@@ -11,6 +11,8 @@ from recaffe.proto import caffe_pb2 as pb
 HDF5 = b"\x89HDF\r\n\x1a\n"
 # All that h5py raises for a file that is damaged or laid out otherwise.
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, AttributeError)
+STATE = "a solverstate"
+BLOB = "a binaryproto, such as a mean"
 _LENGTH_DELIMITED = 2
 _MAGIC = (
     (HDF5, "an HDF5 file"),
@@ -54,9 +56,9 @@ def _message(data: bytes) -> str:
     if _parses(net, data) and (net.layer or net.layers):
         return "a caffemodel"
     if _parses(state, data) and is_state(state):
-        return "a solverstate"
+        return STATE
     if _parses(blob, data) and (blob.data or blob.double_data):
-        return "a binaryproto, such as a mean"
+        return BLOB
     lacks = missing(data)
     if lacks > 0:
         return f"cut short: at least {lacks:,} bytes are missing at its end"

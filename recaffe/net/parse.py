@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
+from google.protobuf.message import Message as Proto
 
+from recaffe import progress
 from recaffe.errors import NetError
-from recaffe.net.prototxt import Message, parse
+from recaffe.net import kinds
+from recaffe.net.prototxt import Field, Message, parse
+from recaffe.net.upgrade.nets import upgrade_net, upgrade_solver
 from recaffe.proto import caffe_pb2 as pb
 
 
@@ -16,63 +21,93 @@ def read_tree(path: Path | str) -> Message:
     """The lossless tree of a prototxt file; raises `NetError` with line and column."""
     path = Path(path)
     try:
-        text = path.read_bytes().decode("utf-8")
+        data = path.read_bytes()
     except OSError as error:
         raise NetError(f"{path}: {error.strerror}. Check the `net` key.") from error
-    except UnicodeDecodeError as error:
-        raise NetError(f"{path} is not text. A net is a .prototxt file, not weights.") from error
-    return parse(text, str(path))
+    return to_tree(data, str(path))
+
+
+def to_tree(data: bytes, source: str) -> Message:
+    """The lossless tree of a prototxt's bytes; raises `NetError` with line and column, or one that
+    says what the bytes are if they are no text."""
+    if not kinds.is_text(data):
+        raise NetError(
+            f"{source} is not text but {kinds.describe(data)}. A net is a .prototxt file, not weights."
+        )
+    return parse(data.decode("utf-8"), source)
+
+
+def raw_net(tree: Message, source: str = "prototxt") -> pb.NetParameter:
+    """The NetParameter as the tree has it, in whichever form of Caffe's.
+
+    Fields that Caffe doesn't know are passed over. Raises `NetError` for a wrong type, enum or
+    repetition.
+    """
+    net = pb.NetParameter()
+    _parse(tree.render(), net, source, unknown=True)
+    return net
 
 
 def to_net(tree: Message, source: str = "prototxt") -> pb.NetParameter:
-    """The NetParameter that a tree stands for; fields that Caffe doesn't know are passed over.
+    """The NetParameter that a tree stands for, brought up to date as Caffe does on reading.
 
-    Raises `NetError` for a wrong type, enum or repetition, and for the V0 and V1 forms.
+    Raises `NetError` as `raw_net` does, and for a net that Caffe can't bring up to date.
     """
-    net = pb.NetParameter()
-    try:
-        text_format.Parse(tree.render(), net, allow_unknown_field=True)
-    except text_format.ParseError as error:
-        raise NetError(f"{source}, line {_place(error)}") from error
-    if net.layers:
-        raise NetError(
-            f"{source} is written in Caffe's form of 2014 (`layers {{`). Bring it up to date with "
-            "Caffe's upgrade_net_proto_text first."
-        )
+    return _upgraded(tree, source)[0]
+
+
+def read_net(path: Path | str) -> pb.NetParameter:
+    """Parse a prototxt file of any form; what its upgrade leaves out is named on stderr."""
+    net, lost = _upgraded(read_tree(path), str(path))
+    for sentence in lost:
+        progress.line(f"{path}: {sentence}.")
     return net
 
 
 def to_solver(text: str, source: str = "solver.prototxt") -> pb.SolverParameter:
-    """Parse a SolverParameter; raises `NetError` with line and column, unknown keys included."""
+    """Parse a SolverParameter, `solver_type` turned into `type`; raises `NetError` with line and
+    column, unknown keys included."""
     solver = pb.SolverParameter()
+    _parse(text, solver, source)
     try:
-        text_format.Parse(text, solver)
-    except text_format.ParseError as error:
-        raise NetError(f"{source}, line {_place(error)}") from error
+        upgrade_solver(solver)
+    except NetError as error:
+        raise NetError(f"{source}: {error}") from error
     return solver
-
-
-def read_net(path: Path | str) -> pb.NetParameter:
-    """Parse a prototxt file into a NetParameter."""
-    return to_net(read_tree(path), str(path))
 
 
 def unknown_fields(tree: Message) -> list[str]:
     """`line 12: layer.new_param` for each field that Caffe 1.0 doesn't have."""
-    found: list[str] = []
-    _unknown(tree, pb.NetParameter.DESCRIPTOR, "", found)
-    return found
+    return [f"line {f.line}: {path}" for _, f, path in walk_unknown(tree)]
 
 
-def _unknown(tree: Message, kind: Any, prefix: str, found: list[str]) -> None:
+def walk_unknown(
+    tree: Message, kind: Any = pb.NetParameter.DESCRIPTOR, prefix: str = ""
+) -> Iterator[tuple[Message, Field, str]]:
+    """(its message, the field, its dotted path) for each field that Caffe 1.0 doesn't have."""
     for f in tree.fields:
         if not f.name:
             continue
         known = kind.fields_by_name.get(f.name)
         if known is None:
-            found.append(f"line {f.line}: {prefix}{f.name}")
+            yield tree, f, f"{prefix}{f.name}"
         elif f.message is not None and known.message_type is not None:
-            _unknown(f.message, known.message_type, f"{prefix}{f.name}.", found)
+            yield from walk_unknown(f.message, known.message_type, f"{prefix}{f.name}.")
+
+
+def _upgraded(tree: Message, source: str) -> tuple[pb.NetParameter, list[str]]:
+    net = raw_net(tree, source)
+    try:
+        return net, upgrade_net(net)
+    except NetError as error:
+        raise NetError(f"{source}: {error}") from error
+
+
+def _parse(text: str, target: Proto, source: str, unknown: bool = False) -> None:
+    try:
+        text_format.Parse(text, target, allow_unknown_field=unknown)
+    except text_format.ParseError as error:
+        raise NetError(f"{source}, line {_place(error)}") from error
 
 
 def _place(error: text_format.ParseError) -> str:

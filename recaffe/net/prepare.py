@@ -12,6 +12,7 @@ from recaffe import solver
 from recaffe.errors import NetError
 from recaffe.files import write_json, write_text
 from recaffe.net import deploy, graph, parse, patch, shapes, summary, weights
+from recaffe.net.upgrade.tree import upgrade_tree
 from recaffe.proto import caffe_pb2 as pb
 
 
@@ -57,7 +58,8 @@ def prepare(
     run = settings["run"]
     labels = (data / "labels.txt").read_text(encoding="utf-8").splitlines()
     train, val = (_info(data / f"{s}_lmdb.json") for s in ("train", "val"))
-    tree = parse.read_tree(net_file)
+    upgraded = upgrade_tree(parse.read_tree(net_file), str(net_file))
+    tree = upgraded.tree
     patched = patch.patch(
         tree,
         patch.PatchSettings(
@@ -76,6 +78,7 @@ def prepare(
         ),
         str(net_file),
     )
+    patched.warnings[:0] = [f"{net_file}: {sentence}." for sentence in upgraded.warnings]
     channels, height, width = train["shape"]
     seen = (channels, run["crop_size"] or height, run["crop_size"] or width)
     walked = walk_train(parse.to_net(tree, str(net_file)), seen, run["batch_size"])
@@ -114,7 +117,9 @@ def _transfer(
 ) -> list[weights.Transfer]:
     if pretrained is None:
         return weights.transfer_table(walked, {}, heads)
-    rows = weights.transfer_table(walked, weights.read(pretrained), heads)
+    rows = weights.transfer_table(
+        walked, weights.read(pretrained, [s.layer for s in walked]), heads
+    )
     weights.check_transfer(rows, pretrained, unmatched)
     if not any(row.status == "copied" for row in rows):
         raise NetError(

@@ -26,6 +26,7 @@ _TOKEN = re.compile(
       | (?P<punct>[:{}<>\[\],;])""",
     re.VERBOSE,
 )
+_COMMENT = re.compile(r"#[^\n]*")
 _CLOSE = {"{": "}", "<": ">"}
 
 
@@ -54,6 +55,15 @@ class Field:
     def value(self) -> Scalar:
         """The scalar as Python sees it: str, int, float, bool, or `Ident`."""
         return _scalar(self.raw.split(":", 1)[1])
+
+    def rename(self, name: str) -> None:
+        """Give the field another name; its value stays as written."""
+        self.name, self.raw = name, name + self.raw[len(self.name) :]
+
+    @property
+    def comments(self) -> list[str]:
+        """The comments before it and behind it, each from its `#` to the end of its line."""
+        return [m.group() for m in _COMMENT.finditer(self.lead + self.tail)]
 
     def render(self) -> str:
         body = self.raw

@@ -9,36 +9,66 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from recaffe.errors import WeightsError
 from recaffe.files import write_bytes
-from recaffe.net.blobs import from_blob, to_blob
+from recaffe.net import hdf5, kinds
+from recaffe.net.blobs import Weights, from_blob, to_blob
 from recaffe.net.shapes import LayerShapes
 from recaffe.proto import caffe_pb2 as pb
 
-Weights = dict[str, list[np.ndarray]]
 
+def read(path: Path | str, net: Iterable[pb.LayerParameter] = ()) -> Weights:
+    """Layer name → blobs (float32, in the file's shape) of a caffemodel: V2, V1, V0, or HDF5.
 
-def read(path: Path | str) -> Weights:
-    """Layer name → blobs (float32, in the file's shape) of a caffemodel, V2 or V1.
-
-    Raises `WeightsError` if the file is missing, cut short, or none.
+    HDF5 holds shared parameters once, with their owner; `net`, the layers that the weights are for,
+    says where they belong. Raises `WeightsError` that says what the file is if it is missing, cut
+    short, or another kind.
     """
-    net = pb.NetParameter()
     try:
-        net.ParseFromString(Path(path).read_bytes())
+        data = Path(path).read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror}. Check the `weights` key.") from error
-    except Exception as error:
-        raise WeightsError(f"{path} is not a whole caffemodel: {error}. Fetch it again.") from error
-    weights: Weights = {}
-    layers: list[pb.LayerParameter | pb.V1LayerParameter] = [*net.layer, *net.layers]
-    for layer in layers:
-        if layer.blobs:
-            weights[layer.name] = [from_blob(b, f"{path}: {layer.name}") for b in layer.blobs]
+    weights = hdf5.read(path, net) if data.startswith(kinds.HDF5) else _read_binary(data, path)
     if not weights:
-        raise WeightsError(f"{path} holds no weights. Is it a caffemodel?")
+        raise WeightsError(f"{path} holds no weights: none of its layers has blobs.")
     return weights
+
+
+def _read_binary(data: bytes, path: Path | str) -> Weights:
+    net = pb.NetParameter()
+    try:
+        net.ParseFromString(data)
+    except DecodeError as error:
+        raise _wrong(path, data) from error
+    if not net.layer and not net.layers:
+        raise _wrong(path, data)
+    if net.layer and net.layers:
+        raise WeightsError(
+            f"{path} has layers of both forms, `layer` and `layers`, which Caffe refuses."
+        )
+    weights: Weights = {}
+    for layer in net.layer:
+        _add(weights, layer.name, layer.blobs, path)
+    for old in net.layers:
+        older = old.layer if old.HasField("layer") else old
+        _add(weights, older.name, older.blobs, path)
+    return weights
+
+
+def _add(weights: Weights, name: str, blobs: Sequence[pb.BlobProto], path: Path | str) -> None:
+    if isinstance(name, bytes):  # protobuf hands over what isn't UTF-8 as it is
+        name = name.decode("utf-8", "backslashreplace")
+    if blobs:
+        weights[name] = [from_blob(b, f"{path}: {name}") for b in blobs]
+
+
+def _wrong(path: Path | str, data: bytes) -> WeightsError:
+    return WeightsError(
+        f"{path} is no caffemodel; it is {kinds.describe(data)}. Name the file of weights, or fetch "
+        "it again."
+    )
 
 
 def to_net(name: str, layers: Iterable[tuple[str, str, Sequence[np.ndarray]]]) -> pb.NetParameter:
@@ -51,7 +81,11 @@ def to_net(name: str, layers: Iterable[tuple[str, str, Sequence[np.ndarray]]]) -
 
 
 def write(net: pb.NetParameter, path: Path | str) -> None:
-    """Serialise deterministically; aside, then renamed."""
+    """Write aside, then rename: HDF5 if the name ends in `.h5`, else binary, deterministically."""
+    if str(path).endswith(".h5"):
+        blobs = {x.name: [from_blob(b, x.name) for b in x.blobs] for x in net.layer}
+        hdf5.write(blobs, path)
+        return
     write_bytes(path, net.SerializeToString(deterministic=True))
 
 
