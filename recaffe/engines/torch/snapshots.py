@@ -42,7 +42,7 @@ def restore_from(solverstate: Path, net: Net, solver: Solver, model: Path | None
     _check_history(state, solver, solverstate)
     model = model or _model_of(state, solverstate)
     if model is not None:
-        net.load(weights.read(model))
+        net.load(weights.read(model, net.layers))
     history = [torch.from_numpy(np.array(h)) for h in state.history]
     shaped = [h.reshape(own.shape) for h, own in zip(history, solver.history, strict=True)]
     solver.restore(shaped, (state.iteration, state.current_step))
@@ -168,9 +168,9 @@ class Store:
         files = self.files(iteration)
         try:
             extra = _read(files.extra)
-            for file in (files.model, files.state):
-                if sha256(file) != extra["sha256"][file.name]:
-                    return f"{file.name} has changed since it was written"
+            for name, digest in extra["sha256"].items():
+                if sha256(self.folder / name) != digest:
+                    return f"{name} has changed since it was written"
             best = extra["best"]
             if best["iteration"] >= 0 and sha256(self.best(best["iteration"])) != best["sha256"]:
                 return f"{self.best(best['iteration']).name} has changed since it was written"
