@@ -3,31 +3,68 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lmdb
-import numpy as np
 
 from recaffe.errors import DataError
-from recaffe.proto import caffe_pb2 as pb
+from recaffe.lmdb.datum import parse_datum, pixels
+
+# An environment must not be opened twice in a process: (device, inode) → it and its users.
+_open: dict[tuple[int, int], tuple[lmdb.Environment, int]] = {}
+_lock = threading.Lock()
 
 
 @contextmanager
 def open_lmdb(path: Path | str) -> Iterator[lmdb.Environment]:
-    """A read-only environment; raises `DataError` if there is none."""
+    """A read-only environment, shared by all who have it open; raises `DataError` if there is none."""
+    key = _identity(path)
+    with _lock:
+        env, users = _open.get(key) or (_environment(path), 0)
+        _open[key] = env, users + 1
     try:
-        env = lmdb.open(str(path), readonly=True, lock=False, readahead=False, max_readers=1)
+        yield env
+    finally:
+        with _lock:
+            env, users = _open.pop(key)
+            if users > 1:
+                _open[key] = env, users - 1
+            else:
+                env.close()
+
+
+def _identity(path: Path | str) -> tuple[int, int]:
+    try:
+        found = (Path(path) / "data.mdb").stat()
+    except OSError as error:
+        if (Path(path) / "CURRENT").exists():
+            raise DataError(
+                f"{path} is a LevelDB. The torch engine reads LMDB: write it anew with "
+                "convert_imageset -backend lmdb, or use the caffe engine."
+            ) from error
+        raise DataError(f"{path} is no LMDB: {error.filename}: {error.strerror}.") from error
+    return found.st_dev, found.st_ino
+
+
+def _environment(path: Path | str) -> lmdb.Environment:
+    try:
+        # Without a lock file, so that read-only mounts and network disks work: nobody writes to an
+        # LMDB that has its final name.
+        env = lmdb.open(str(path), readonly=True, lock=False)
+        whole = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
     except lmdb.Error as error:
         raise DataError(
             f"{path} can't be opened as an LMDB: {error}. Remove it and run again."
         ) from error
-    try:
-        yield env
-    finally:
+    size = (Path(path) / "data.mdb").stat().st_size
+    if size < whole:  # reading beyond the end of a mapped file would kill the process
         env.close()
+        raise DataError(f"{path} is cut short: {size} of {whole} bytes. Remove it and run again.")
+    return env
 
 
 def count(path: Path | str) -> int:
@@ -40,44 +77,6 @@ def keys(path: Path | str) -> list[str]:
     """All keys in order."""
     with open_lmdb(path) as env, env.begin() as txn, txn.cursor() as cursor:
         return [bytes(key).decode("utf-8", "replace") for key in cursor.iternext(values=False)]
-
-
-def parse_datum(value: bytes, where: str = "record") -> pb.Datum:
-    """One Datum; raises `DataError` if the bytes are none."""
-    datum = pb.Datum()
-    try:
-        datum.ParseFromString(value)
-    except Exception as error:
-        raise DataError(
-            f"{where} is not a Datum: {error}. Remove the LMDB and run again."
-        ) from error
-    return datum
-
-
-def pixels(datum: pb.Datum) -> np.ndarray:
-    """The record's pixels: uint8 (float32 for float_data), C×H×W, BGR.
-
-    Raises `DataError` if the data's length doesn't fit the shape, or an encoded picture is broken.
-    """
-    if datum.encoded:
-        import cv2
-
-        image = cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_UNCHANGED)
-        if image is None:
-            raise DataError("An encoded record can't be decoded. Remove the LMDB and run again.")
-        return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
-    shape = (datum.channels, datum.height, datum.width)
-    flat = (
-        np.frombuffer(datum.data, np.uint8)
-        if datum.data
-        else np.array(datum.float_data, np.float32)
-    )
-    if flat.size != np.prod(shape):
-        raise DataError(
-            f"A record has {flat.size} values but says {shape[0]}×{shape[1]}×{shape[2]}. "
-            "Remove the LMDB and run again."
-        )
-    return flat.reshape(shape)
 
 
 def first_shape(path: Path | str) -> tuple[int, int, int]:

@@ -1,0 +1,7 @@
+"""The data layers of a net: what they read, transformed as Caffe does it, a few batches ahead."""
+
+from recaffe.engines.torch.data.batch import Batch
+from recaffe.engines.torch.data.feed import Feed
+from recaffe.engines.torch.data.layer import DataLayer
+
+__all__ = ["Batch", "DataLayer", "Feed"]

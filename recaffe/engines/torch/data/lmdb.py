@@ -1,0 +1,104 @@
+"""The Data layer: Datum records of an LMDB in the order of their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import cv2
+import lmdb
+import torch
+
+from recaffe.engines.torch.data.source import Blobs, Loads, Setting, Source, Step
+from recaffe.engines.torch.data.transform import Transform
+from recaffe.errors import DataError, NetError
+from recaffe.lmdb.datum import parse_datum, pixels
+from recaffe.lmdb.read import count, open_lmdb
+from recaffe.net.shapes import Shape
+from recaffe.proto import caffe_pb2 as pb
+
+
+class LmdbData(Source):
+    """Data. Its rand_skip is passed over, as Caffe 1.0 does: only ImageData's has an effect."""
+
+    def __init__(self, layer: pb.LayerParameter, setting: Setting) -> None:
+        super().__init__(layer, setting)
+        p, t = layer.data_param, layer.transform_param
+        self.want_tops(1, 2)
+        self.want_batch(p.batch_size)
+        if p.backend != pb.DataParameter.LMDB:
+            raise NetError(
+                "the torch engine reads LMDB, and backend says LevelDB (which is what no backend "
+                "means). Write the data as LMDB with convert_imageset -backend lmdb and set "
+                "backend: LMDB, or use the caffe engine."
+            )
+        if t.force_color and t.force_gray:
+            raise NetError("transform_param has both force_color and force_gray.")
+        self.flag = cv2.IMREAD_UNCHANGED
+        if t.force_color or t.force_gray:
+            self.flag = cv2.IMREAD_COLOR if t.force_color else cv2.IMREAD_GRAYSCALE
+        self.source = Path(p.source)
+        self.records = count(self.source)
+        if not self.records:
+            raise DataError(f"{self.source} has no records. Remove it and run again.")
+        with open_lmdb(self.source) as env, env.begin(buffers=True) as txn, txn.cursor() as cursor:
+            cursor.first()
+            first = parse_datum(cursor.value(), str(self.source))
+            c, h, w = pixels(first, self.flag).shape
+            self.decodes = first.encoded
+        self.transform = Transform(t, (c, h, w), setting.training, setting.seed, setting.stream)
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """Pictures, and labels where there is a second top."""
+        both: list[Shape] = [(self.batch_size, *self.transform.shape), (self.batch_size,)]
+        return dict(zip(self.tops, both, strict=False))
+
+    @contextmanager
+    def reading(self, steps: Iterator[Step]) -> Iterator[Loads]:
+        """Walks through the LMDB in order; the pixels are read by what is called later."""
+        with open_lmdb(self.source) as env, env.begin(buffers=True) as txn, txn.cursor() as cursor:
+            yield self._walk(cursor, steps)
+
+    def _walk(self, cursor: lmdb.Cursor, steps: Iterator[Step]) -> Loads:
+        assert self.records
+        at = -1
+        for step in steps:
+            values = []
+            try:
+                for place in range(step.start, step.start + len(step.rows)):
+                    at = self._move(cursor, at, place % self.records)
+                    values.append(cursor.value())
+            except lmdb.Error as error:
+                raise DataError(
+                    f"{self.source} is broken: {error}. Remove it and run again."
+                ) from error
+            yield partial(self._make, values, step)
+
+    def _move(self, cursor: lmdb.Cursor, at: int, to: int) -> int:
+        """Go from record `at` (-1: nowhere yet) to record `to`; the keys have no numbers."""
+        if at < 0 or to < at:
+            found, at = cursor.first(), 0
+        else:
+            found = True
+        for _ in range(to - at):
+            found = found and cursor.next()
+        if not found:
+            raise DataError(
+                f"{self.source} has fewer records than it says. Remove it and run again."
+            )
+        return to
+
+    def _make(self, values: Sequence[bytes | memoryview], step: Step) -> Blobs:
+        filling = self.transform.start(step.index, step.total, step.rows, self.setting.buffers)
+        labels = self.setting.buffers.empty((len(step.rows),), torch.float32)
+        for i, value in enumerate(values):
+            datum = parse_datum(value, str(self.source))
+            try:
+                filling.add(pixels(datum, self.flag))
+            except DataError as error:
+                raise DataError(f"{self.source}: {error}") from error
+            labels[i] = datum.label
+        return dict(zip(self.tops, (filling.done(), labels), strict=False))
