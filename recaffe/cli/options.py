@@ -49,7 +49,9 @@ def gpus(text: str) -> list[int] | None:
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """`--threads`, for the CPU."""
-    parser.add_argument("--threads", type=int, default=0, help="threads on the CPU (as many as PyTorch takes)")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="threads on the CPU (as many as PyTorch takes)"
+    )
 
 
 def torch_device(gpu: str, cpu_threads: int) -> torch.device:
@@ -94,6 +96,19 @@ def read_net(path: str, level: int = 0, stage: str = "") -> pb.NetParameter:
     net.state.level = level
     net.state.stage.extend(stages(stage))
     return net
+
+
+def check_has_data(net: pb.NetParameter, phase: str, path: str) -> None:
+    """Raises `NetError` for a net that brings no data of its own: a deploy net."""
+    from recaffe.errors import NetError
+    from recaffe.net import graph
+    from recaffe.proto import caffe_pb2 as pb
+
+    layers = graph.of_phase(net, pb.Phase.Value(phase))
+    sources = [x for x in layers if x.type in graph.DATA and x.type != "Input"]
+    if not sources:
+        kind = "it is a deploy net" if any(x.type == "Input" for x in layers) else f"in {phase}"
+        raise NetError(f"{path} has no data layer ({kind}). Give the train_val.prototxt instead.")
 
 
 def add_input(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,108 @@
+"""Train as a solver.prototxt says, from scratch, from weights or from a snapshot.
+
+Snapshots go where the solver's snapshot_prefix says; the log lines are Caffe's and go to stderr.
+With several GPUs each takes its share of the net's batch (Caffe multiplies the batch instead).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from recaffe.cli import options
+from recaffe.errors import RecaffeError
+
+EFFECTS = ("stop", "snapshot", "none")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The subcommand's flags."""
+    parser.add_argument("--solver", required=True, metavar="S", help="a solver.prototxt")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--weights", metavar="W[,W2]", help="caffemodels to fine-tune from")
+    start.add_argument("--snapshot", metavar="X.solverstate", help="training to go on with")
+    parser.add_argument(
+        "--sigint_effect", choices=EFFECTS, default="stop", help="what Ctrl-C does (stop)"
+    )
+    parser.add_argument(
+        "--sighup_effect", choices=EFFECTS, default="snapshot", help="what SIGHUP does (snapshot)"
+    )
+    options.add_gpu(parser)
+    options.add_threads(parser)
+    options.add_state(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Train; returns when max_iter is reached."""
+    weights = [Path(options.existing(w)) for w in (args.weights or "").split(",") if w]
+    solver = Path(options.existing(args.solver))
+    resume = Path(options.existing(args.snapshot)) if args.snapshot else None
+    device = _device(args, solver)
+    import torch
+
+    from recaffe.engines.base import TrainJob
+    from recaffe.engines.torch.train import train
+    from recaffe.glog import say
+
+    say("Use CPU." if device == "cpu" else f"Using GPUs {args.gpu or device}")
+    if resume is not None:
+        say(f"Resuming from {resume}")
+    say("Starting Optimization")
+    train(
+        TrainJob(
+            solver,
+            weights=tuple(weights) or None,
+            resume=resume,
+            threads=args.threads or torch.get_num_threads(),
+            device=device,
+            level=args.level,
+            stages=tuple(options.stages(args.stage)),
+            sigint_effect=args.sigint_effect,
+            sighup_effect=args.sighup_effect,
+        )
+    )
+    return 0
+
+
+def _device(args: argparse.Namespace, solver: Path) -> str:
+    """The device of this process; with several GPUs, torchrun takes this process's place.
+
+    Without --gpu the solver's solver_mode decides, as in Caffe, but a solver that says GPU trains
+    on the CPU where there is none: most published ones do.
+    """
+    if "RANK" in os.environ:  # torchrun started this process and named its GPU
+        return "auto"
+    numbers = options.gpus(args.gpu)
+    if numbers == []:
+        return _of_solver(solver)
+    import torch
+
+    there = torch.cuda.device_count()
+    numbers = list(range(there)) if numbers is None else numbers
+    missing = [n for n in numbers if n >= there]
+    if missing or not numbers:
+        raise RecaffeError(f"--gpu {args.gpu}: PyTorch sees {there} GPUs here. Leave --gpu out to use the CPU.")  # fmt: skip
+    if len(numbers) == 1:
+        return f"cuda:{numbers[0]}"
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, numbers))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={len(numbers)}", "-m", "recaffe", *sys.argv[1:]]
+    os.execv(sys.executable, command)
+
+
+def _of_solver(path: Path) -> str:
+    import torch
+
+    from recaffe.engines.torch.nets import read_solver
+    from recaffe.glog import say
+    from recaffe.proto import caffe_pb2 as pb
+
+    p = read_solver(path)
+    if not p.HasField("solver_mode") or p.solver_mode == pb.SolverParameter.CPU:
+        return "cpu"
+    if torch.cuda.is_available():
+        return f"cuda:{max(0, p.device_id)}"
+    say("solver_mode is GPU, but PyTorch sees no GPU here: using the CPU.")
+    return "cpu"
