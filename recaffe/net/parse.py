@@ -16,6 +16,8 @@ from recaffe.net.prototxt import Field, Message, parse
 from recaffe.net.upgrade.nets import upgrade_net, upgrade_solver
 from recaffe.proto import caffe_pb2 as pb
 
+_LONGEST = 200  # characters of an error's text
+
 
 def read_tree(path: Path | str) -> Message:
     """The lossless tree of a prototxt file; raises `NetError` with line and column."""
@@ -108,6 +110,14 @@ def _parse(text: str, target: Proto, source: str, unknown: bool = False) -> None
         text_format.Parse(text, target, allow_unknown_field=unknown)
     except text_format.ParseError as error:
         raise NetError(f"{source}, line {_place(error)}") from error
+    check_required(target, source)
+
+
+def check_required(message: Proto, source: str) -> None:
+    """Raise `NetError` if a field is missing that Caffe can't do without (Clip's min and max)."""
+    missing = message.FindInitializationErrors()  # type: ignore[attr-defined]  # the stubs lack it
+    if missing:
+        raise NetError(f"{source} lacks {', '.join(missing)}, which Caffe requires.")
 
 
 def _place(error: text_format.ParseError) -> str:
@@ -115,4 +125,6 @@ def _place(error: text_format.ParseError) -> str:
     text = str(error)
     if line is not None and text.startswith(f"{line}:"):
         text = text.split(" : ", 1)[-1]
+    if len(text) > _LONGEST:  # protobuf quotes the whole line
+        text = f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
     return f"{line}, column {column}: {text}" if line is not None else text

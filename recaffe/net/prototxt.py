@@ -9,6 +9,7 @@ Source of the grammar: protobuf's text format specification.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -27,6 +28,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _COMMENT = re.compile(r"#[^\n]*")
+_TAIL = re.compile(r"[ \t]*[,;]?(?:[ \t]*#[^\n]*)?")
 _CLOSE = {"{": "}", "<": ">"}
 
 
@@ -62,8 +64,9 @@ class Field:
 
     @property
     def comments(self) -> list[str]:
-        """The comments before it and behind it, each from its `#` to the end of its line."""
-        return [m.group() for m in _COMMENT.finditer(self.lead + self.tail)]
+        """Its own comments, not its fields': before it, before its closing brace, behind it."""
+        end = self.message.end if self.message is not None else ""
+        return [m.group() for m in _COMMENT.finditer(f"{self.lead}\n{end}\n{self.tail}")]
 
     def render(self) -> str:
         body = self.raw
@@ -184,6 +187,7 @@ def parse(text: str, source: str = "prototxt") -> Message:
 class _Parser:
     def __init__(self, text: str, source: str) -> None:
         self.text, self.source, self.pos = text, source, 0
+        self.breaks = [m.start() for m in re.finditer("\n", text)]
 
     def parse(self) -> Message:
         root = self._message(None, 0)
@@ -205,12 +209,12 @@ class _Parser:
                     raise self._error(f"the file ends where a {close!r} is wanted")
                 message.end = ""
                 if lead:  # comments at the end of the file
-                    message.fields.append(Field("", "", lead=lead))
+                    message.fields.append(Field("", "", lead=lead, line=len(self.breaks) + 1))
                 return message
             message.fields.append(self._field(lead, depth))
 
     def _field(self, lead: str, depth: int) -> Field:
-        start, line = self.pos, self.text.count("\n", 0, self.pos) + 1
+        start, line = self.pos, bisect_left(self.breaks, self.pos) + 1
         name = self._take("word", "ext", want="a field name")
         self._trivia()
         colon = self._accept(":")
@@ -282,19 +286,20 @@ class _Parser:
 
     def _tail(self) -> str:
         """Separators and the comment on the rest of this line belong to the field before."""
-        match = re.compile(r"[ \t]*[,;]?(?:[ \t]*#[^\n]*)?").match(self.text, self.pos)
+        match = _TAIL.match(self.text, self.pos)
         assert match is not None
         self.pos = match.end()
         return match.group()
 
     def _error(self, what: str) -> NetError:
-        line = self.text.count("\n", 0, self.pos) + 1
+        line = bisect_left(self.breaks, self.pos) + 1
         column = self.pos - (self.text.rfind("\n", 0, self.pos) + 1) + 1
         return NetError(f"{self.source}, line {line}, column {column}: {what}.")
 
 
 def _list_items(text: str) -> Iterator[re.Match[str]]:
-    for match in _TOKEN.finditer(text):
+    # Without the brackets: `[0.5]` as a whole is a token too, the name of an extension.
+    for match in _TOKEN.finditer(text[1:-1]):
         if match.lastgroup in ("string", "number", "word"):
             yield match
 

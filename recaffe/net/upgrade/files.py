@@ -62,6 +62,7 @@ def _binary(data: bytes, source: Path, target: Path | str) -> list[str]:
         net.ParseFromString(data)
     except DecodeError as error:
         raise NetError(f"{source} is {kinds.describe(data)}. Fetch it again.") from error
+    parse.check_required(net, str(source))
     what = kinds.describe(data)
     if not net.ListFields() or what in (kinds.STATE, kinds.BLOB):
         raise NetError(f"{source} is {what}, which has no older form. Name a net or a solver.")

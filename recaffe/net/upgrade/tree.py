@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -77,7 +78,7 @@ def _edit(tree: Message, raw: pb.NetParameter) -> None:
             _move_transforms(layer, v1.own_param(proto))
     for layer, proto in zip(layers, raw.layers, strict=True):
         for f in layer.all("type"):
-            f.raw = f"type: {text_of(v1.type_name(proto.type))}"
+            f.raw = re.sub(r"\w+$", text_of(v1.type_name(proto.type)), f.raw)
         _specs(layer)
     for f in tree.all("layers"):
         f.rename("layer")
@@ -108,6 +109,7 @@ def _specs(layer: Message) -> None:
     if not old:
         return
     at = layer.fields.index(old[0])
+    one_line = "\n" not in layer.render() + layer.end
     layer.remove(*v1.SPECS)
     params: list[Message] = []
     for name, new_name in v1.SPECS.items():
@@ -116,6 +118,13 @@ def _specs(layer: Message) -> None:
             params.append(layer.add("param", at=at + len(params)))
         for param, (f, text) in zip(params, values, strict=False):
             _append(param, f, new_name, text)
+    if one_line:
+        for f in layer.all("param"):
+            f.lead, f.tail = "", " "
+            assert f.message is not None
+            f.message.end = " }"
+            for inner in f.message.fields:
+                inner.lead = " "
 
 
 def _values(f: Field) -> Iterator[tuple[Field, str]]:
@@ -159,6 +168,8 @@ def _inputs(tree: Message, raw: pb.NetParameter) -> None:
         return
     layer = tree.add("layer", at=at)
     tree.fields[at].lead = ("\n" if at else "") + comments
+    for f in tree.fields[at + 1 : at + 2]:
+        f.lead = "\n" + f.lead.lstrip(" \t\n") if "\n" not in f.lead[:1] else f.lead
     layer.set("name", "input")
     layer.set("type", "Input")
     layer.set("top", *raw.input)
@@ -186,7 +197,7 @@ def _without_unknown(tree: Message, unknown: set[int]) -> Message:
 
 def _written_anew(tree: Message, net: pb.NetParameter, lost: list[str]) -> Upgraded:
     comments = [(f.line, c) for f in _every(tree) for c in f.comments]
-    gone = [f"line {line}: the comment {text!r} is lost" for line, text in comments]
+    gone = [f"the comment {text!r} near line {line} is lost" for line, text in comments]
     gone += [f"{unknown} is unknown to Caffe and lost" for unknown in parse.unknown_fields(tree)]
     return Upgraded(parse_text(text_format.MessageToString(net)), lost + gone)
 

@@ -126,7 +126,8 @@ def put(target: Any, name: str, source: Any, old_name: str = "") -> None:
     elif new.message_type is not None:
         getattr(target, name).CopyFrom(value)
     else:
-        setattr(target, name, value)
+        # V0's sizes of pictures have a sign, today's don't; C++ wraps.
+        setattr(target, name, value % 2**32 if new.type == new.TYPE_UINT32 else value)
 
 
 def unknown_numbers(message: Any, where: str) -> list[str]:
