@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,9 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        # A file stands where its folder should be: that is told by what tried to write.
+        with suppress(NotADirectoryError):
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

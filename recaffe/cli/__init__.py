@@ -8,23 +8,35 @@ a mistyped flag answer at once.
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from recaffe import __version__
 from recaffe.errors import Interrupted, RecaffeError
 
-COMMANDS = ("train", "test", "time", "summary", "draw", "convert")
+COMMANDS = ("train", "test", "time", "summary", "draw", "upgrade", "convert")
 
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as every other mistake is told."""
 
-    def error(self, message: str) -> None:  # type: ignore[override]  # ends in SystemExit, as there
+    def error(self, message: str) -> NoReturn:
         print(f"recaffe: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Names a mistyped flag first: else it is told that the right one is missing."""
+        known = self._option_string_actions
+        for word in args or () if self._subparsers is None else ():
+            flag = word.split("=")[0]
+            if flag.startswith("--") and flag not in known:
+                near = difflib.get_close_matches(flag, known, 1)
+                self.error(f"there is no {flag}" + (f"; {near[0]} is meant?" if near else ""))
+        return super().parse_known_args(args, namespace)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

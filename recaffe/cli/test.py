@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from recaffe.engines.base import Output
-    from recaffe.engines.torch.feed import Batch
+    from recaffe.engines.torch.data import Batch
     from recaffe.engines.torch.net import Net
 
 
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
     net = options.read_net(args.model, args.level, args.stage)
     options.existing(args.weights)
     options.check_has_data(net, "TEST", args.model)
-    from recaffe.engines.torch.feed import Feed
+    from recaffe.engines.torch.data import Feed
     from recaffe.engines.torch.net import Net
     from recaffe.proto import caffe_pb2 as pb
 
@@ -70,15 +70,13 @@ def _means_of_batches(
     import torch
 
     from recaffe.engines.base import Output
-    from recaffe.engines.torch.upload import on_device
     from recaffe.net import graph
 
     names = graph.outputs(net.layers)
     sums = {name: torch.zeros(0) for name in names}
-    ready = on_device(batches, device, channels_last=True)
     with torch.no_grad():
         for i in range(iterations):
-            made = net(next(ready)[1])
+            made = net(next(batches).to(device, channels_last=True))
             for name in names:
                 values = made[name].reshape(-1).cpu()
                 sums[name] = values if i == 0 else sums[name] + values
@@ -99,10 +97,9 @@ def _means_of_records(net: Net, batches: Iterator[Batch], device: torch.device) 
 
     from recaffe.engines.torch.distributed import Group
     from recaffe.engines.torch.outputs import Means
-    from recaffe.engines.torch.upload import on_device
 
     means = Means(net, device)
     with torch.no_grad():
-        for batch, blobs in on_device(batches, device, channels_last=True):
-            means.add(net(blobs), batch.size)
+        for batch in batches:
+            means.add(net(batch.to(device, channels_last=True)), batch.size)
     return list(means.outputs(Group()))

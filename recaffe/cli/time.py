@@ -72,8 +72,7 @@ def _batches(
     """Endless blobs of the data layers: read, or random where there is nothing to read."""
     import torch
 
-    from recaffe.engines.torch.feed import Feed
-    from recaffe.engines.torch.upload import on_device
+    from recaffe.engines.torch.data import Feed
     from recaffe.errors import RecaffeError
     from recaffe.glog import say
     from recaffe.net import graph
@@ -84,7 +83,7 @@ def _batches(
         if any(x.type in graph.DATA and x.type != "Input" for x in layers):
             state = net.state
             feed = Feed(net, pb.Phase.Value(phase), 0, level=state.level, stages=tuple(state.stage))
-            yield from (blobs for _, blobs in on_device(feed.batches(), device, True))
+            yield from (batch.to(device, channels_last=True) for batch in feed.batches())
     except RecaffeError as error:
         say(f"The data are random: {error}")
     # Labels must be classes: 0 is one in any net.

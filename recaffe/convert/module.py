@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from recaffe.convert.pieces import HELPERS, PIECES, Spot, Unconvertible
+from recaffe.convert.layers import PIECES
+from recaffe.convert.pieces import HELPERS, Spot, Unconvertible
 from recaffe.errors import NetError
 from recaffe.net import graph, shapes
 from recaffe.net.shapes import LayerShapes, Shape

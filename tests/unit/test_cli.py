@@ -1,0 +1,306 @@
+"""The `recaffe` command as one who comes from Caffe types it: flags, lines, files, mistakes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recaffe.cli import main
+from recaffe.config import MODELS
+from recaffe.net import weights
+from recaffe.net.layered import GAP, layout
+from tests.golden.make import HERE
+
+LENET = str(MODELS / "lenet" / "train_val.prototxt")
+SQUEEZENET = str(MODELS / "squeezenet_v1.1" / "train_val.prototxt")
+GLOG = r"I\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [a-z_]+\.cpp:\d+\] "
+INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 9 dim: 9 } } }\n'
+
+
+@pytest.fixture
+def golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The golden net, data and weights, in a folder of their own where commands run."""
+    for name in ("net.prototxt", "solver.prototxt", "mean.binaryproto", "start.caffemodel"):
+        shutil.copy(HERE / name, tmp_path)
+    shutil.copy(HERE / "trained_iter_12.caffemodel", tmp_path / "theirs.caffemodel")
+    shutil.copytree(HERE / "warped.lmdb", tmp_path / "warped.lmdb")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def solver(golden: Path, **changes: object) -> str:
+    """A copy of the golden solver with other values; None takes a line out."""
+    lines = (golden / "solver.prototxt").read_text(encoding="utf-8").splitlines()
+    lines = [x for x in lines if x.split(":")[0] not in changes]
+    lines += [f"{k}: {v}" for k, v in changes.items() if v is not None]
+    (golden / "other.prototxt").write_text("\n".join(lines), encoding="utf-8")
+    return "other.prototxt"
+
+
+def recaffe(command: str) -> int:
+    """Run a command line."""
+    return main(command.split())
+
+
+def texts(stderr: str) -> list[str]:
+    """The log's lines without their stamps; each must have one."""
+    lines = stderr.splitlines()
+    assert all(re.match(GLOG, x) for x in lines), stderr
+    return [re.sub(GLOG, "", x) for x in lines]
+
+
+# -- the frame
+
+
+def test_help_names_the_commands_and_imports_nothing_heavy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "recaffe", "--help"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for command in ("train", "test", "time", "summary", "draw", "upgrade", "convert"):
+        assert f"\n    {command} " in done.stdout
+    imported = {x.rsplit("|", 1)[-1].strip() for x in done.stderr.splitlines()}
+    assert "recaffe.cli" in imported
+    assert not imported & {"torch", "numpy", "google.protobuf", "cv2", "lmdb", "onnx"}
+
+
+@pytest.mark.parametrize("flag", ["--solver=none.x", "-solver=none.x", "--solver none.x", "-solver none.x"])  # fmt: skip
+def test_flags_are_taken_in_each_form_that_gflags_takes(flag: str, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    assert main(["train", *flag.split()]) == 1
+    assert capsys.readouterr().err == "recaffe: none.x: there is no such file.\n"
+
+
+# -- train and test
+
+
+def test_training_writes_what_caffe_train_wrote_and_says_it_in_caffes_lines(
+    golden: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert recaffe("train -threads 1 -solver solver.prototxt -weights start.caffemodel") == 0
+    ours, theirs = weights.read("trained_iter_12.caffemodel"), weights.read("theirs.caffemodel")
+    start = weights.read("start.caffemodel")
+    for name, blobs in theirs.items():
+        for blob, other, first in zip(ours[name], blobs, start[name], strict=True):
+            assert np.abs(blob - other).max() < 1e-3 * np.abs(other - first).max(), name
+    lines = texts(capsys.readouterr().err)
+    # The losses are those that `caffe train` printed.
+    assert any(re.fullmatch(r"Iteration 0 \(\S+ iter/s, \S+s/1 iters\), loss = 1.12501", x) for x in lines)  # fmt: skip
+    assert "    Train net output #0: loss = 1.10587 (* 1 = 1.10587 loss)" in lines
+    assert "Iteration 5, lr = 0.0015" in lines
+    assert "Iteration 0, Testing net (#0)" in lines
+    assert "Snapshotting to binary proto file trained_iter_12.caffemodel" in lines
+    assert "Snapshotting solver state to binary proto file trained_iter_12.solverstate" in lines
+    assert lines[-1] == "Optimization Done."
+
+
+def test_a_snapshot_goes_on_to_the_same_weights(golden: Path) -> None:
+    assert main(["train", "--threads=1", "--solver", solver(golden, snapshot=6), "--weights", "start.caffemodel"]) == 0  # fmt: skip
+    whole = (golden / "trained_iter_12.caffemodel").read_bytes()
+    (golden / "trained_iter_12.caffemodel").unlink()
+    assert (
+        recaffe("train --threads=1 --solver other.prototxt --snapshot trained_iter_6.solverstate")
+        == 0
+    )
+    assert (golden / "trained_iter_12.caffemodel").read_bytes() == whole
+
+
+def test_ctrl_c_saves_the_state_and_ends_without_a_traceback(golden: Path) -> None:
+    file = solver(golden, max_iter=100000, snapshot=None)
+    command = [sys.executable, "-m", "recaffe", "train", "--solver", file]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        for line in run.stderr:
+            if "Iteration 3" in line:
+                break
+        run.send_signal(signal.SIGINT)
+        rest = run.stderr.read()
+        assert run.wait() == 130
+    assert "Traceback" not in rest and "recaffe: Stopped at iteration" in rest
+    (state,) = golden.glob("trained_iter_*.solverstate")
+    assert state.with_suffix(".caffemodel").is_file()
+
+
+def test_testing_says_what_caffe_test_says(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    assert recaffe("test -model net.prototxt -weights theirs.caffemodel -iterations 2") == 0
+    # As `caffe test` printed for these files.
+    assert texts(capsys.readouterr().err) == [
+        "Use CPU.",
+        "Running for 2 iterations.",
+        "Batch 0, accuracy = 0.428571",
+        "Batch 0, loss = 1.04739",
+        "Batch 1, accuracy = 0.428571",
+        "Batch 1, loss = 1.04739",
+        "Loss: 1.04739",
+        "accuracy = 0.428571",
+        "loss = 1.04739 (* 1 = 1.04739 loss)",
+    ]
+
+
+def test_all_counts_each_record_once_where_batches_do_not_divide_the_set(
+    golden: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = (golden / "net.prototxt").read_text(encoding="utf-8")
+    (golden / "net.prototxt").write_text(net.replace("batch_size: 7", "batch_size: 4"))
+    assert recaffe("test --model net.prototxt --weights theirs.caffemodel --all") == 0
+    exact = texts(capsys.readouterr().err)
+    assert "accuracy = 0.428571" in exact and "loss = 1.04739 (* 1 = 1.04739 loss)" in exact
+    assert recaffe("test --model net.prototxt --weights theirs.caffemodel --iterations 2") == 0
+    # Two batches of four count one of the seven records twice.
+    assert "accuracy = 0.428571" not in texts(capsys.readouterr().err)
+
+
+# -- time, summary, draw
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_time_lists_each_layer_forward_and_backward(
+    golden: Path, missing: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if missing:
+        shutil.rmtree("warped.lmdb")
+    flags = ["--input", "3,20,24"] if missing else []
+    assert main(["time", "-model", "net.prototxt", "-iterations", "2", *flags]) == 0
+    lines = texts(capsys.readouterr().err)
+    times = [m for x in lines if (m := re.fullmatch(r" *(\w+)\t(for|back)ward: (\S+) ms\.", x))]
+    layers = ["data", "conv1", "relu1", "norm1", "pool1", "conv2", "pool2", "left", "both", "fc", "loss"]  # fmt: skip
+    assert [(m[1], m[2]) for m in times] == [(x, way) for x in layers for way in ("for", "back")]
+    assert all(float(m[3]) > 0 for m in times if m[1] not in ("data", "both"))
+    total = next(float(x.split()[-2]) for x in lines if x.startswith("Total Time"))
+    assert 0 < 2 * sum(float(m[3]) for m in times) < total
+    assert any("random" in x for x in lines) == missing
+
+
+def test_summary_counts_as_the_papers_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", LENET, "--input", "1,28,28", "--json"]) == 0
+    lenet = json.loads(capsys.readouterr().out)
+    assert lenet["parameters"] == 431_080  # MNIST LeNet of Caffe's examples
+    assert lenet["macs"] / lenet["batch"] == 288_000 + 1_600_000 + 400_000 + 5_000
+    params = 4 * 431_080
+    memory = lenet["memory"]
+    assert memory["weights"] == memory["weight_gradients"] == memory["momentum"] == params
+    blobs = sum(x["blob_bytes"] for x in lenet["layers"])
+    assert memory["activations"] == blobs
+    assert memory["gradients"] == blobs - 4 * 64 * (28 * 28 + 1)  # pictures and labels have none
+    assert memory["total"] == 2 * blobs - 4 * 64 * 785 + 3 * params
+
+
+def test_summary_is_an_aligned_table_with_sums(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", SQUEEZENET, "--phase", "TEST"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (total,) = (x for x in lines if x.startswith("total"))
+    assert total.split()[1] == "1,235,496"  # as published
+    column = lines[1].index("type")
+    body = lines[3 : lines.index(total) - 1]
+    assert len(body) > 60
+    assert all(x[column - 2 : column] == "  " and x[column] != " " for x in body)
+
+
+def test_parameters_that_layers_share_count_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layer = 'layer {{ name: "{0}" type: "InnerProduct" bottom: "{1}" top: "{0}" {2} inner_product_param {{ num_output: 9 bias_term: false axis: 3 }} }}\n'
+    for shared, count in (("", 2 * 81), ('param { name: "w" }', 81)):
+        text = INPUT + layer.format("a", "data", shared) + layer.format("b", "a", shared)
+        (tmp_path / "net.prototxt").write_text(text)
+        assert main(["summary", str(tmp_path / "net.prototxt"), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["parameters"] == count
+
+
+@pytest.mark.parametrize("rankdir", ["TB", "LR"])
+def test_the_picture_has_each_layer_in_a_box_of_its_own(tmp_path: Path, rankdir: str) -> None:
+    out = tmp_path / "net.svg"
+    assert main(["draw", SQUEEZENET, str(out), "--rankdir", rankdir]) == 0
+    root = ET.fromstring(out.read_text(encoding="utf-8"))
+    svg = "{http://www.w3.org/2000/svg}"
+    shown = " ".join("".join(t.itertext()) for t in root.iter(f"{svg}text"))
+    for name in ("fire2/squeeze1x1", "fire9/concat", "relu_conv10", "32×64×113×113", "Data, TRAIN"):
+        assert name in shown
+    x, y, width, height = map(float, root.attrib["viewBox"].split())
+    boxes = []
+    for group in root.iter(f"{svg}g"):
+        if (rect := group.find(f"{svg}rect")) is not None:
+            boxes.append([float(rect.attrib[k]) for k in ("x", "y", "width", "height")])
+    assert len(boxes) > 40
+    for a in boxes:
+        assert x <= a[0] and a[0] + a[2] <= x + width
+        assert y <= a[1] and a[1] + a[3] <= y + height
+    for a, b in combinations(boxes, 2):
+        apart = a[0] + a[2] < b[0] or b[0] + b[2] < a[0] or a[1] + a[3] < b[1] or b[1] + b[3] < a[1]
+        assert apart
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_graph_is_laid_out_downwards_and_without_overlap(data: st.DataObject) -> None:
+    n = data.draw(st.integers(1, 14))
+    sizes = data.draw(st.lists(st.floats(1, 90), min_size=n, max_size=n))
+    pairs = [(a, b) for b in range(n) for a in range(b)]
+    chosen = data.draw(st.lists(st.sampled_from(pairs), unique=True, max_size=25)) if pairs else []
+    edges = [(a, b, str(a)) for a, b in chosen]
+    placed = layout(sizes, edges)
+    for (a, b, _), path in zip(edges, placed.paths, strict=True):
+        assert [r for r, _ in path] == list(range(placed.rank[a] + 1, placed.rank[b]))
+    for a, b in combinations(range(n), 2):
+        if placed.rank[a] == placed.rank[b]:
+            room = (sizes[a] + sizes[b]) / 2 + GAP
+            assert abs(placed.across[a] - placed.across[b]) >= room - 1e-6
+
+
+# -- mistakes
+
+CASES = {
+    "no command": ([], 2, "COMMAND"),
+    "unknown command": (["trian"], 2, "trian"),
+    "unknown flag": (["test", "--modell", "net.prototxt"], 2, "no --modell; --model is meant?"),
+    "a flag that is missing": (["test", "--model", "net.prototxt"], 2, "--weights"),
+    "a number that is none": (["time", "--model", "net.prototxt", "--iterations", "x"], 2, "'x'"),
+    "no iterations": (["time", "--model", "net.prototxt", "--iterations", "0"], 1, "at least 1"),
+    "weights and snapshot": (["train", "--solver", "s", "--weights", "w", "--snapshot", "x"], 2, "not allowed with"),
+    "a net that is missing": (["summary", "none.prototxt"], 1, "none.prototxt: there is no such file"),
+    "a net that is weights": (["summary", "theirs.caffemodel"], 1, "theirs.caffemodel"),
+    "weights that are a net": (["test", "--model", "net.prototxt", "--weights", "net.prototxt"], 1, "net.prototxt"),
+    "an error in a net": (["summary", "bad.prototxt"], 1, "bad.prototxt, line 2, column 25"),
+    "a brace too few": (["summary", "open.prototxt"], 1, "open.prototxt, line 2, column 1"),
+    "an unknown key in a solver": (["train", "--solver", "bad_solver.prototxt"], 1, "bad_solver.prototxt, line 2"),
+    "weights of another net": (["test", "--model", "wide.prototxt", "--weights", "theirs.caffemodel"], 1, "conv1"),
+    "a deploy net to test": (["test", "--model", "deploy.prototxt", "--weights", "theirs.caffemodel"], 1, "train_val"),
+    "a train_val to convert": (["convert", "net.prototxt", "theirs.caffemodel", "x.py"], 1, "deploy"),
+    "no such GPU": (["time", "--model", "net.prototxt", "--gpu", "97"], 1, "GPU"),
+    "a GPU that is no number": (["time", "--model", "net.prototxt", "--gpu", "one"], 1, "--gpu one"),
+    "an odd size": (["summary", "net.prototxt", "--input", "3,20"], 1, "--input 3,20"),
+    "another format to draw": (["draw", "net.prototxt", "net.png"], 1, ".svg"),
+    "a folder that can't be made": (["draw", "net.prototxt", "net.prototxt/x.svg"], 1, "net.prototxt/x.svg"),
+    "another format to convert to": (["convert", "deploy.prototxt", "theirs.caffemodel", "x.pb"], 1, ".onnx or .py"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_is_one_message_that_names_it(
+    case: str, golden: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = (golden / "net.prototxt").read_text(encoding="utf-8")
+    (golden / "wide.prototxt").write_text(net.replace("num_output: 6", "num_output: 16"))
+    (golden / "deploy.prototxt").write_text(INPUT)
+    (golden / "bad.prototxt").write_text('name: "x"\nlayer { name: "a" type: 7 }\n')
+    (golden / "open.prototxt").write_text('layer { name: "a"\n')
+    (golden / "bad_solver.prototxt").write_text('net: "net.prototxt"\nbase_rl: 1\n')
+    arguments, status, said = CASES[case]
+    assert main(arguments) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    message = [x for x in err.splitlines() if not re.match(GLOG, x)]
+    assert message[0].startswith("recaffe: ") and said in "\n".join(message), err
+    assert "Traceback" not in err
+    assert sum(x.startswith("recaffe: ") for x in message) == 1
