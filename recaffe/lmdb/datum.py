@@ -15,8 +15,9 @@ import numpy as np
 
 from recaffe.errors import DataError
 
-_DATA, _FLOATS = 4, 6
-_NUMBERS = {1: "channels", 2: "height", 3: "width", 5: "label", 7: "encoded"}
+_DATA, _FLOATS, _ENCODED = 4, 6, 7
+_NUMBERS = {1: "channels", 2: "height", 3: "width", 5: "label"}
+_NO_DATA = memoryview(b"")
 _NO_FLOATS = np.empty(0, np.float32)
 _FLOAT_FIELD = np.dtype([("tag", "u1"), ("value", "<f4")])  # a float_data entry that isn't packed
 _FLOAT_TAG = _FLOATS << 3 | 5
@@ -29,7 +30,7 @@ class Datum:
     channels: int = 0
     height: int = 0
     width: int = 0
-    data: memoryview = field(default_factory=lambda: memoryview(b""))
+    data: memoryview = _NO_DATA
     label: int = 0
     float_data: np.ndarray = field(default_factory=lambda: _NO_FLOATS)
     encoded: bool = False
@@ -55,16 +56,21 @@ def _parse(buffer: memoryview, datum: Datum) -> None:
     at, end = 0, len(buffer)
     floats: list[np.ndarray] = []
     while at < end:
-        tag, at = _varint(buffer, at)
+        tag = buffer[at]
+        at += 1
+        if tag > 0x7F:
+            tag, at = _varint(buffer, at - 1)
         number, wire = tag >> 3, tag & 7
         if not 0 < number < 1 << 29:
             raise _BrokenError(f"it has a field of the number {number}")
         if wire == 0:
             value, at = _varint(buffer, at)
             if number in _NUMBERS:
-                # int32 keeps the low 32 bits, a negative one in two's complement
-                value = value != 0 if number == 7 else (value & 0xFFFFFFFF ^ 1 << 31) - (1 << 31)
+                if value > 0x7FFFFFFF:  # int32 keeps the low 32 bits, in two's complement
+                    value = (value & 0xFFFFFFFF ^ 1 << 31) - (1 << 31)
                 setattr(datum, _NUMBERS[number], value)
+            elif number == _ENCODED:
+                datum.encoded = value != 0
             continue
         start = at
         if wire == 2:
@@ -99,6 +105,8 @@ def _run_of_floats(buffer: memoryview, floats: list[np.ndarray]) -> int:
 
 def _varint(buffer: memoryview, at: int) -> tuple[int, int]:
     """(value, position after it)."""
+    if at < len(buffer) and buffer[at] < 0x80:
+        return buffer[at], at + 1
     value = shift = 0
     for i in range(at, min(at + 10, len(buffer))):
         byte = buffer[i]

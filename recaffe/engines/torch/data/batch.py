@@ -44,17 +44,30 @@ class Buffers:
         return torch.from_numpy(lent).view(dtype).view(shape)
 
 
+class Mean:
+    """What is subtracted from all pixels: float32 C×1×1, or 2×C×H×W, a picture and its mirror image."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values, self.a_picture = values, values.dim() == 4
+        self._there: dict[torch.device, Tensor] = {CPU: values}
+
+    def on(self, device: torch.device) -> Tensor:
+        """The values on a device, where they stay."""
+        if device not in self._there:
+            self._there[device] = self.values.to(device)
+        return self._there[device]
+
+
 @dataclass(frozen=True)
 class Windows:
     """Crops of records that wait for mean and scale: a quarter of the bytes, so this is what travels.
 
-    `pixels` is uint8 (float32 if a record is) N×C×H×W, mirrored already. `mean` is float32 2×C×H×W,
-    the mean picture and its mirror image, of which record i takes the window [flips[i], :,
-    tops[i]:, lefts[i]:]; or C×1×1, the same for all pixels; or None.
+    `pixels` is uint8 (float32 if a record is) N×C×H×W, mirrored already. Of a mean picture, record i
+    takes the window [flips[i], :, tops[i]:, lefts[i]:].
     """
 
     pixels: Tensor
-    mean: Tensor | None
+    mean: Mean | None
     scale: float
     tops: np.ndarray
     lefts: np.ndarray
@@ -64,33 +77,36 @@ class Windows:
         """(pixel − mean) × scale, float32 N×C×H×W on the device."""
         if device.type == "cpu":
             out = buffers.empty(tuple(self.pixels.shape), torch.float32)
-            if self.mean is None or self.mean.dim() == 3:
+            if self.mean is None or not self.mean.a_picture:
                 out.copy_(self.pixels)
                 if self.mean is not None:
-                    out.sub_(self.mean)
+                    out.sub_(self.mean.values)
             else:  # record by record, so that it stays in the cache
                 h, w = out.shape[2:]
                 for i, (flip, y, x) in enumerate(
                     zip(self.flips, self.tops, self.lefts, strict=True)
                 ):
-                    out[i].copy_(self.pixels[i]).sub_(self.mean[flip, :, y : y + h, x : x + w])
+                    out[i].copy_(self.pixels[i]).sub_(
+                        self.mean.values[flip, :, y : y + h, x : x + w]
+                    )
         else:
             out = self.pixels.to(device, non_blocking=True).float()
             if self.mean is not None:
-                out.sub_(self.mean_windows(self.mean.to(device, non_blocking=True)))
+                out.sub_(self.mean_windows(self.mean, device))
         return out.mul_(self.scale) if self.scale != 1 else out
 
-    def mean_windows(self, mean: Tensor) -> Tensor:
+    def mean_windows(self, mean: Mean, device: torch.device) -> Tensor:
         """What to subtract, all records at once: N×C×H×W, or something that broadcasts to it."""
-        if mean.dim() == 3:
-            return mean
+        values = mean.on(device)
+        if not mean.a_picture:
+            return values
         h, w = self.pixels.shape[2:]
         places = np.stack([self.flips, self.tops, self.lefts])
         if (places == places[:, :1]).all():  # TEST
             flip, y, x = places[:, 0]
-            return mean[flip, :, y : y + h, x : x + w]
-        flip, y, x = torch.from_numpy(places).to(mean.device, non_blocking=True)
-        return mean.unfold(2, h, 1).unfold(3, w, 1)[flip, :, y, x]
+            return values[flip, :, y : y + h, x : x + w]
+        flip, y, x = torch.from_numpy(places).to(device, non_blocking=True)
+        return values.unfold(2, h, 1).unfold(3, w, 1)[flip, :, y, x]
 
 
 @dataclass
