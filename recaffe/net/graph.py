@@ -9,8 +9,11 @@ from recaffe.proto import caffe_pb2 as pb
 
 Layer = pb.LayerParameter
 WEIGHTED = frozenset(
-    {"Convolution", "Deconvolution", "InnerProduct", "Embed", "Scale", "Bias", "BatchNorm", "PReLU"}
-)
+    {
+        "Convolution", "Deconvolution", "InnerProduct", "Embed", "Scale", "Bias", "BatchNorm", "PReLU",
+        "Parameter",
+    }
+)  # fmt: skip
 CLASSIFIERS = frozenset({"Convolution", "InnerProduct"})
 DATA = frozenset(
     {"Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "Input", "DummyData"}
@@ -49,9 +52,19 @@ def _meets(rule: pb.NetStateRule, phase: int, level: int, stages: Sequence[str])
 
 
 def of_phase(net: pb.NetParameter, phase: int) -> list[Layer]:
-    """The layers of one phase, in order."""
+    """The layers of one phase, in order. A loss without a top gets one, as Caffe gives it."""
     state = net.state
-    return [x for x in net.layer if included(x, phase, state.level, list(state.stage))]
+    stages = list(state.stage)
+    return [_with_top(x) for x in net.layer if included(x, phase, state.level, stages)]
+
+
+def _with_top(layer: Layer) -> Layer:
+    if layer.type not in LOSSES or layer.top:
+        return layer
+    whole = Layer()
+    whole.CopyFrom(layer)
+    whole.top.append(f"(automatic) {layer.name}")
+    return whole
 
 
 def inputs_of(layers: Sequence[Layer], index: int) -> list[int]:
@@ -144,7 +157,7 @@ def blob_count(layer: Layer) -> int:
         return (len(layer.bottom) == 1) + layer.scale_param.bias_term
     if layer.type == "Bias":
         return int(len(layer.bottom) == 1)
-    return {"BatchNorm": 3, "PReLU": 1}.get(layer.type, 0)
+    return {"BatchNorm": 3, "PReLU": 1, "Parameter": 1}.get(layer.type, 0)
 
 
 def outputs(layers: Iterable[Layer]) -> list[str]:

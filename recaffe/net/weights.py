@@ -126,9 +126,9 @@ def transfer_table(
             rows.append(Transfer(name, "new", _say(target), "", name in heads.values()))
             continue
         source = [b.shape for b in weights[name]]
-        fits = len(source) == len(target) and all(map(_fits, source, target))
+        fit = len(source) == len(target) and all(map(fits, source, target))
         rows.append(
-            Transfer(name, "copied" if fits else "mismatch", _say(target), _say(source), fits)
+            Transfer(name, "copied" if fit else "mismatch", _say(target), _say(source), fit)
         )
     for name, blobs in weights.items():
         if name not in seen:
@@ -166,7 +166,8 @@ def table_csv(rows: Sequence[Transfer]) -> str:
     return text.getvalue()
 
 
-def _fits(source: tuple[int, ...], target: tuple[int, ...]) -> bool:
+def fits(source: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether Caffe would copy a blob of the shape `source` into one of the shape `target`."""
     if source == target:
         return True
     # The legacy form pads with leading ones, and so may either side's blob.
