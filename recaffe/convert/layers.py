@@ -6,6 +6,7 @@ Source: Caffe's `Forward_cpu` of each layer in the TEST phase.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -73,8 +74,6 @@ def _inner_product(s: Spot) -> Piece:
 
 def _pooling(s: Spot) -> Piece:
     p, x = s.layer.pooling_param, s.x[0]
-    if p.pool == pb.PoolingParameter.STOCHASTIC:
-        raise Unconvertible("stochastic pooling has no counterpart")
     if len(s.layer.top) > 1:
         raise Unconvertible("its second top, the places of the maxima, has no counterpart")
     average = p.pool == pb.PoolingParameter.AVE
@@ -82,18 +81,16 @@ def _pooling(s: Spot) -> Piece:
         return Piece([f"{x}.{'mean' if average else 'amax'}((2, 3), keepdim=True)"])
     w = shapes.pool_window(p, s.bottom)
     ceil = ", ceil_mode=True" if p.round_mode == pb.PoolingParameter.CEIL else ""
-    # PyTorch always leaves out a window beyond the picture, Caffe only where there is padding.
-    outside = any(
-        (size - 1) * stride >= extent + pad
-        for size, extent, stride, pad in zip(
-            s.shaped.tops[0][2:], s.bottom[2:], w.stride, w.pad, strict=True
-        )
-    )
-    if outside:
-        raise Unconvertible("its last window lies outside of the picture")
     # PyTorch's AvgPool2d divides by the window clipped to the padded picture, as Caffe does.
     kind = "AvgPool2d" if average else "MaxPool2d"
-    return s.module(f"nn.{kind}({_window(w, w.kernel)}{ceil})")
+    if all(2 * pad <= kernel for pad, kernel in zip(w.pad, w.kernel, strict=True)):
+        return s.module(f"nn.{kind}({_window(w, w.kernel)}{ceil})")
+    # More padding than PyTorch's own layers take; a window that starts behind it is cut off.
+    bare = f"nn.{kind}({_window(replace(w, pad=(0, 0)), w.kernel)}{ceil})"
+    sides = (w.pad[1], w.pad[1], w.pad[0], w.pad[0])
+    value = "" if average else ', value=float("-inf")'
+    h, width = s.shaped.tops[0][2:]
+    return Piece([f"{s.me}(F.pad({x}, {sides}{value}))[:, :, :{h}, :{width}]"], bare)
 
 
 def _lrn(s: Spot) -> Piece:

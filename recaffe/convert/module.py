@@ -133,6 +133,11 @@ class _Writer:
         layer = s.layer
         if layer.type not in PIECES:
             raise NetError(f"Layer {layer.name!r} ({layer.type}) can't be converted.")
+        if [shape for shape, _ in s.params] != [shape for shape, _ in grown.params]:
+            raise NetError(
+                f"Layer {layer.name!r} ({layer.type}) can't be converted: what it learns has the "
+                "batch's size."
+            )
         blobs = [
             np.asarray(b, np.float32).reshape(shape)
             for b, (shape, _) in zip(weights.get(layer.name, []), s.params, strict=True)

@@ -1,6 +1,6 @@
 """Run a written module as its user would: no recaffe on the path, only torch and safetensors.
 
-python -I run.py MODULE.py CLASS WEIGHTS.safetensors FOLDER
+python -IB run.py MODULE.py CLASS WEIGHTS.safetensors FOLDER
 
 FOLDER holds in0.npz, in1.npz …, the arrays of a call each in order; out0.npz, out1.npz … are written.
 """

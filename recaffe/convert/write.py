@@ -52,7 +52,7 @@ def _in_process(
     with tempfile.TemporaryDirectory() as folder:
         for i, inputs in enumerate(given):
             np.savez(Path(folder, f"in{i}.npz"), *inputs.values())
-        command = [sys.executable, "-I", str(run.__file__), str(source), module.class_name]
+        command = [sys.executable, "-IB", str(run.__file__), str(source), module.class_name]
         done = subprocess.run(
             [*command, str(state), folder], capture_output=True, text=True, check=False
         )
