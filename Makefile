@@ -1,14 +1,16 @@
-# run test lint. Each sets up what it needs in .venv/: nothing outside this folder is touched.
+# run test lint | caffe parity (slower suites). Each sets up what it needs in .venv/: nothing outside this folder is touched.
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= $(shell nproc)
 PYTHON ?= python3.11
+# Where `make caffe` builds and installs.
+CAFFE ?= .caffe
 # Set up anew when a pin changes.
 READY := $(VENV)/ready-$(shell cat constraints.txt pyproject.toml | cksum | cut -d' ' -f1)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: run test lint setup envs proto dag clean
+.PHONY: run test lint setup caffe parity envs proto dag clean
 .DEFAULT_GOAL := run
 
 run: $(READY)
@@ -23,6 +25,14 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
+
+# Real BVLC Caffe 1.0, built into .caffe/ once for each state of its recipe: five minutes.
+caffe:
+	docker/caffe/build.sh $(CAFFE)
+
+# The torch engine beside real Caffe: layers, nets, solvers, files.
+parity: $(READY) caffe
+	CAFFE_HOME=$(abspath $(CAFFE))/install $(BIN)/pytest tests/parity $(PYTEST)
 
 setup: $(READY)
 
