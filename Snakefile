@@ -33,4 +33,6 @@ rule all:
 
 
 onsuccess:
-    print(Path(RESULTS, "summary.txt").read_text(encoding="utf-8"), end="")
+    # A run for another target than the report makes no summary.
+    if Path(RESULTS, "summary.txt").is_file():
+        print(Path(RESULTS, "summary.txt").read_text(encoding="utf-8"), end="")

@@ -6,6 +6,7 @@ rule report:
         data=[f"{DATA}/{name}" for name in REPORT_DATA],
         # So that the report is made anew when only the LMDBs have changed.
         lmdbs=expand("{data}/{split}_lmdb.json", data=DATA, split=inventory.SPLITS),
+        mean=f"{DATA}/mean.binaryproto",
         runs=expand(
             "{results}/{run}/{name}", results=RESULTS, run=RUNS, name=REPORT_RUN
         ),

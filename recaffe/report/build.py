@@ -36,6 +36,8 @@ def render(facts: dict[str, Any]) -> str:
         formats=collect.formats(facts["manifest"]),
         config_text=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
         samples=_samples(facts),
+        mean_picture=figures.mean_picture(facts["mean"]),
+        mean_values=", ".join(f"{v:.1f}" for v in facts["mean"].mean((1, 2))),
         mistakes=_mistakes(facts, first),
         listed=LISTED,
         bars=Markup(figures.class_bars(facts["classes"])),

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from recaffe import mean
 from recaffe.config import ROOT
 from recaffe.files import sha256
 
@@ -38,6 +39,7 @@ def collect(results: Path, config: dict[str, Any], weights: dict[str, list[str]]
         "test": _entries(data / "test.txt"),
         "train": _entries(data / "train.txt"),
         "shape": read_json(data / "train_lmdb.json")["shape"],
+        "mean": mean.read(data / "mean.binaryproto"),
         "runs": {name: _run(results / name, row) for name, row in config["runs"].items()},
         "stages": stages(results, config),
         "provenance": _provenance(results, config, weights),

@@ -116,8 +116,17 @@ def thumbnail(path: Path, config: dict[str, Any]) -> str:
         rgb = decode(read(path), config["scan"]["background"], config["scan"]["max_pixels"]).rgb
     except RejectError:
         return ""
-    scale = THUMB / max(rgb.shape[:2])
-    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
-    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    ok, code = cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
+    return _small(rgb[:, :, ::-1])
+
+
+def mean_picture(mean: np.ndarray) -> str:
+    """A mean (float32 C×H×W, BGR or gray) as a small picture's data URI."""
+    return _small(np.clip(np.rint(mean), 0, 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+def _small(bgr: np.ndarray) -> str:
+    scale = THUMB / max(bgr.shape[:2])
+    size = (max(1, round(bgr.shape[1] * scale)), max(1, round(bgr.shape[0] * scale)))
+    small = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    ok, code = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 82])
     return f"data:image/jpeg;base64,{base64.b64encode(code.tobytes()).decode()}" if ok else ""
