@@ -135,3 +135,12 @@ def test_every_dependency_is_pinned() -> None:
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-")
     for name in project["dependencies"] + project["optional-dependencies"]["dev"]:
         assert re.search(rf"^{re.escape(name.lower())}==", pins, re.M), name
+
+
+def test_every_setting_of_a_run_reaches_a_stage() -> None:
+    # A key that no stage is given would change nothing, and nobody would be told.
+    rules = (ROOT / "rules" / "common.smk").read_text(encoding="utf-8")
+    lists = re.findall(r"^[A-Z]+_KEYS = \(([^)]*)\)", rules, re.M)
+    given = {key for keys in lists for key in re.findall(r'"(\w+)"', keys)}
+    keys = set(config.schema()["properties"]["train"]["properties"])
+    assert keys - given == {"engine"}, "engine has one value so far"
