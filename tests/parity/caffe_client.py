@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import tempfile
@@ -40,7 +41,7 @@ class Caffe:
     def __init__(self, home: Path) -> None:
         self.home = home
         self._process: subprocess.Popen[bytes] | None = None
-        self._stderr = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # open until close()
 
     def run(
         self,
@@ -86,11 +87,16 @@ class Caffe:
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
-            assert self._process.stdin and self._process.stdout
+            self._hang_up()
+        self._stderr.close()
+
+    def _hang_up(self) -> None:
+        assert self._process and self._process.stdin and self._process.stdout
+        with contextlib.suppress(BrokenPipeError):  # it has ended by itself
             self._process.stdin.close()
-            self._process.stdout.close()
-            self._process.wait()
-            self._process = None
+        self._process.stdout.close()
+        self._process.wait()
+        self._process = None
 
     def _ask(self, header: dict, arrays: dict) -> tuple[dict, dict]:
         if self._process is None:
@@ -103,7 +109,7 @@ class Caffe:
             message = None
         if message is None:
             code = self._process.wait()
-            self._process = None
+            self._hang_up()
             self._stderr.seek(0)
             said = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
             raise CaffeDiedError(f"Caffe ended with {code}:\n" + "\n".join(said[-12:]))

@@ -74,6 +74,8 @@ def test_transform_is_what_a_loop_over_pixels_makes(
     if windows.mean is not None:  # the way of a GPU, all records at once
         at_once = windows.pixels.float() - windows.mean_windows(windows.mean, CPU)
         assert torch.equal(at_once * windows.scale, ours)
+        there = windows.floats(torch.device("meta"), Buffers())
+        assert there.shape == ours.shape and there.dtype == torch.float32
     if not training:
         assert set(draw.tops) == {(h - size[0]) // 2} and set(draw.lefts) == {(w - size[1]) // 2}
     if not mirror:
