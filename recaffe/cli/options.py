@@ -39,12 +39,10 @@ def gpus(text: str) -> list[int] | None:
     """Device numbers; None for `all`. Raises `RecaffeError` for anything else."""
     if text == "all":
         return None
-    try:
-        return [int(n) for n in text.split(",") if n]
-    except ValueError as error:
-        raise RecaffeError(
-            f"--gpu {text}: give device numbers such as 0 or 0,1, or all."
-        ) from error
+    numbers = [n for n in text.split(",") if n]
+    if not all(n.isdecimal() for n in numbers) or len(set(numbers)) < len(numbers):
+        raise RecaffeError(f"--gpu {text}: give device numbers such as 0 or 0,1, or all.")
+    return [int(n) for n in numbers]
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

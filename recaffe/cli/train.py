@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from recaffe.cli import options
@@ -39,24 +38,28 @@ def main(args: argparse.Namespace) -> int:
     weights = [Path(options.existing(w)) for w in (args.weights or "").split(",") if w]
     solver = Path(options.existing(args.solver))
     resume = Path(options.existing(args.snapshot)) if args.snapshot else None
-    device = _device(args, solver)
+    device, devices = _devices(args.gpu, solver)
     import torch
 
     from recaffe.engines.base import TrainJob
-    from recaffe.engines.torch.train import train
+    from recaffe.engines.torch.launch import run
     from recaffe.glog import say
 
-    say("Use CPU." if device == "cpu" else f"Using GPUs {args.gpu or device}")
+    if device == "cpu":
+        say("Use CPU.")
+    else:
+        say(f"Using GPUs {args.gpu or device}")
     if resume is not None:
         say(f"Resuming from {resume}")
     say("Starting Optimization")
-    train(
+    run(
         TrainJob(
             solver,
             weights=tuple(weights) or None,
             resume=resume,
             threads=args.threads or torch.get_num_threads(),
             device=device,
+            devices=devices,
             level=args.level,
             stages=tuple(options.stages(args.stage)),
             sigint_effect=args.sigint_effect,
@@ -66,30 +69,31 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _device(args: argparse.Namespace, solver: Path) -> str:
-    """The device of this process; with several GPUs, torchrun takes this process's place.
+def _devices(gpu: str, solver: Path) -> tuple[str, int]:
+    """The device, and how many of them train together.
 
     Without --gpu the solver's solver_mode decides, as in Caffe, but a solver that says GPU trains
     on the CPU where there is none: most published ones do.
     """
-    if "RANK" in os.environ:  # torchrun started this process and named its GPU
-        return "auto"
-    numbers = options.gpus(args.gpu)
+    if "RANK" in os.environ:  # torchrun started this process as one of several
+        return "auto", 1
+    numbers = options.gpus(gpu)
     if numbers == []:
-        return _of_solver(solver)
+        return _of_solver(solver), 1
+    if numbers is not None and len(numbers) == 1:
+        return f"cuda:{numbers[0]}", 1
     import torch
 
     there = torch.cuda.device_count()
     numbers = list(range(there)) if numbers is None else numbers
-    missing = [n for n in numbers if n >= there]
-    if missing or not numbers:
-        raise RecaffeError(f"--gpu {args.gpu}: PyTorch sees {there} GPUs here. Leave --gpu out to use the CPU.")  # fmt: skip
-    if len(numbers) == 1:
-        return f"cuda:{numbers[0]}"
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, numbers))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={len(numbers)}", "-m", "recaffe", *sys.argv[1:]]
-    os.execv(sys.executable, command)
+    if not numbers or max(numbers) >= there:
+        raise RecaffeError(
+            f"--gpu {gpu}: PyTorch sees {there} GPUs here. Leave --gpu out to use the CPU."
+        )
+    # The processes that train take the first GPUs that they see.
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(there)))).split(",")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names[n] for n in numbers)
+    return "cuda", len(numbers)
 
 
 def _of_solver(path: Path) -> str:

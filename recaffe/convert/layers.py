@@ -80,16 +80,23 @@ def _pooling(s: Spot) -> Piece:
     if p.global_pooling:
         return Piece([f"{x}.{'mean' if average else 'amax'}((2, 3), keepdim=True)"])
     w = shapes.pool_window(p, s.bottom)
-    ceil = ", ceil_mode=True" if p.round_mode == pb.PoolingParameter.CEIL else ""
     # PyTorch's AvgPool2d divides by the window clipped to the padded picture, as Caffe does.
     kind = "AvgPool2d" if average else "MaxPool2d"
-    if all(2 * pad <= kernel for pad, kernel in zip(w.pad, w.kernel, strict=True)):
+    ceil = ", ceil_mode=True" if p.round_mode == pb.PoolingParameter.CEIL else ""
+    h, width = s.shaped.tops[0][2:]
+    spans = [i + 2 * pad - k for i, pad, k in zip(s.bottom[2:], w.pad, w.kernel, strict=True)]
+    floor = tuple(span // step + 1 for span, step in zip(spans, w.stride, strict=True))
+    up = tuple(-(-span // step) + 1 for span, step in zip(spans, w.stride, strict=True))
+    dropped = bool(ceil) and up != (h, width)
+    if dropped and floor == (h, width):
+        # ONNX doesn't drop a last window that starts in the padding; rounding down never makes it.
+        ceil, dropped = "", False
+    if not dropped and all(2 * pad <= k for pad, k in zip(w.pad, w.kernel, strict=True)):
         return s.module(f"nn.{kind}({_window(w, w.kernel)}{ceil})")
-    # More padding than PyTorch's own layers take; a window that starts behind it is cut off.
+    # Also where there is more padding than PyTorch's own layers take.
     bare = f"nn.{kind}({_window(replace(w, pad=(0, 0)), w.kernel)}{ceil})"
     sides = (w.pad[1], w.pad[1], w.pad[0], w.pad[0])
     value = "" if average else ', value=float("-inf")'
-    h, width = s.shaped.tops[0][2:]
     return Piece([f"{s.me}(F.pad({x}, {sides}{value}))[:, :, :{h}, :{width}]"], bare)
 
 

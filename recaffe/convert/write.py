@@ -84,7 +84,13 @@ def onnx(net: pb.NetParameter, weights: Weights, out: Path, where: str, about: s
         proto.doc_string = about
         proto.producer_name = "recaffe"
         library.save(proto, aside)
-        library.checker.check_model(aside, full_check=True)
+        try:
+            library.checker.check_model(aside, full_check=True)
+        except (library.checker.ValidationError, library.shape_inference.InferenceError) as error:
+            raise NetError(
+                f"The converted net isn't valid ONNX: {error}. Nothing was written; please report "
+                "this net."
+            ) from error
         options = runtime.SessionOptions()
         options.log_severity_level = 3
         session = runtime.InferenceSession(aside, options, providers=["CPUExecutionProvider"])

@@ -279,6 +279,7 @@ CASES = {
     "a train_val to convert": (["convert", "net.prototxt", "theirs.caffemodel", "x.py"], 1, "deploy"),
     "no such GPU": (["time", "--model", "net.prototxt", "--gpu", "97"], 1, "GPU"),
     "a GPU that is no number": (["time", "--model", "net.prototxt", "--gpu", "one"], 1, "--gpu one"),
+    "a GPU twice": (["time", "--model", "net.prototxt", "--gpu", "0,0"], 1, "--gpu 0,0"),
     "an odd size": (["summary", "net.prototxt", "--input", "3,20"], 1, "--input 3,20"),
     "another format to draw": (["draw", "net.prototxt", "net.png"], 1, ".svg"),
     "a folder that can't be made": (["draw", "net.prototxt", "net.prototxt/x.svg"], 1, "net.prototxt/x.svg"),

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recaffe.cli import main
-from recaffe.convert import check, layers
+from recaffe.convert import check, layers, write
 from recaffe.convert.module import Module, convert, deploy_layers
 from recaffe.convert.pieces import Piece
 from recaffe.engines.torch.net import Net
@@ -298,3 +298,18 @@ def test_without_the_extra_one_message_says_how_to_get_it(
     assert main(["convert", "deploy.prototxt", "w.caffemodel", "net.onnx"]) == 1
     assert "onnxscript" in (err := capsys.readouterr().err) and "recaffe[convert]" in err
     assert not Path("net.onnx").exists()
+
+
+def test_pooling_and_deconvolution_of_all_kinds_are_valid_onnx(tmp_path: Path) -> None:
+    body = ""
+    for pool in ("AVE", "MAX"):
+        for k, stride, pad in ((2, 2, 0), (3, 2, 1), (3, 3, 1), (5, 3, 2), (3, 2, 2), (7, 1, 0)):
+            name = f"{pool}{k}{stride}{pad}"
+            words = f"pool: {pool} kernel_size: {k} stride: {stride} pad: {pad}"
+            body += f'layer {{ name: "{name}" type: "Pooling" bottom: "data" top: "{name}" pooling_param {{ {words} }} }}\n'
+    for k, stride, pad, group in ((3, 1, 1, 1), (4, 2, 1, 2), (5, 3, 2, 2)):
+        words = f"num_output: 4 kernel_size: {k} stride: {stride} pad: {pad} group: {group}"
+        body += f'layer {{ name: "up{k}" type: "Deconvolution" bottom: "data" top: "up{k}" convolution_param {{ {words} }} }}\n'
+    net = net_of(body, (2, 6, 23, 18))
+    found = write.onnx(net, random_weights(net), tmp_path / "net.onnx", "small", "A test's net.")
+    assert all(d.relative < 1e-5 for d in found.values())
