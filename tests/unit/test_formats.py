@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import h5py
 import numpy as np
 import pytest
@@ -350,3 +351,23 @@ def test_a_list_of_fractions_is_a_list() -> None:
     net = parse.to_net(parse_text("layers { loss_weight: [0.5, 1] blobs_lr: [0.1, 2.] }"))
     wanted = "layer { loss_weight: 0.5 loss_weight: 1 param { lr_mult: 0.1 } param { lr_mult: 2 } }"
     assert net == text_format.Parse(wanted, pb.NetParameter())
+
+
+def test_opencv_computes_with_weights_that_recaffe_wrote(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    conv, bias, full = (
+        rng.normal(size=s).astype(np.float32) for s in ((4, 3, 1, 1), (4,), (2, 24))
+    )
+    layers = [("conv", "Convolution", [conv, bias]), ("fc", "InnerProduct", [full])]
+    weights.write(weights.to_net("n", layers), tmp_path / "w.caffemodel")
+    (tmp_path / "net.prototxt").write_text("""
+        layer { name: "in" type: "Input" top: "in" input_param { shape { dim: [1, 3, 2, 3] } } }
+        layer { name: "conv" type: "Convolution" bottom: "in" top: "conv"
+          convolution_param { num_output: 4 kernel_size: 1 } }
+        layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
+          inner_product_param { num_output: 2 bias_term: false } }""")
+    net = cv2.dnn.readNetFromCaffe(str(tmp_path / "net.prototxt"), str(tmp_path / "w.caffemodel"))
+    given = rng.normal(size=(1, 3, 2, 3)).astype(np.float32)
+    net.setInput(given)
+    made = np.tensordot(conv[:, :, 0, 0], given[0], 1) + bias[:, None, None]
+    np.testing.assert_allclose(net.forward()[0], full @ made.ravel(), rtol=1e-4, atol=1e-5)

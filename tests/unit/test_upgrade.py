@@ -102,6 +102,21 @@ def test_what_is_upgraded_needs_no_upgrade(net: pb.NetParameter) -> None:
     assert upgrade_tree(tree).tree is tree
 
 
+def test_no_comment_of_a_published_net_is_lost() -> None:
+    for name in ("v1", "v1_deploy", "v2"):
+        text = (GOLDEN / f"{name}.prototxt").read_text(encoding="utf-8")
+        new = upgrade_tree(parse_text(text))
+        assert new.warnings == []
+        assert sorted(re.findall("#.*", new.tree.render())) == sorted(re.findall("#.*", text))
+
+
+def test_a_negative_size_of_pictures_wraps_as_in_caffe() -> None:
+    net = pb.NetParameter()
+    net.layers.add().layer.MergeFrom(pb.V0LayerParameter(type="images", new_height=-1))
+    assert upgrade_net(net) == []
+    assert net.layer[0].image_data_param.new_height == 2**32 - 1
+
+
 def test_fields_that_caffe_does_not_know_stay_where_they_were() -> None:
     text = 'layers { name: "a" type: RELU new_param { x: 1 } relu_param { new: 2 } }'
     new = upgrade_tree(parse_text(text))

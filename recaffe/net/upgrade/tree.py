@@ -48,7 +48,7 @@ def upgrade_tree(tree: Message, source: str = "prototxt") -> Upgraded:
     new = copy.deepcopy(tree)
     strange = {id(f): (f, path) for _, f, path in parse.walk_unknown(new)}
     _edit(new, raw)
-    if parse.raw_net(_without_unknown(new, set(strange)), source) != net:
+    if not _stands_for(_without_unknown(new, set(strange)), net):
         return _written_anew(tree, net, lost)
     still = {id(f) for _, f, _ in parse.walk_unknown(new)}
     return Upgraded(
@@ -98,6 +98,8 @@ def _move_transforms(layer: Message, param: str) -> None:
     own, transform = layer.child(param), layer.child("transform_param")
     for name in v1.MOVED:
         for f in own.all(name):
+            # It wins over one that stands in transform_param already, whose comments stay.
+            f.lead = "\n".join([*(c for o in transform.all(name) for c in o.comments), f.lead])
             own.remove(name)
             transform.remove(name)
             _append(transform, f, name, f.raw.split(":", 1)[1].strip())
@@ -182,6 +184,13 @@ def _all_comments(f: Field) -> Iterator[str]:
     yield from f.comments
     for inner in f.message.fields if f.message else ():
         yield from _all_comments(inner)
+
+
+def _stands_for(tree: Message, net: pb.NetParameter) -> bool:
+    try:
+        return parse.raw_net(tree) == net
+    except NetError:
+        return False
 
 
 def _without_unknown(tree: Message, unknown: set[int]) -> Message:
