@@ -149,7 +149,7 @@ def weights_for(walked: Sequence[LayerShapes], path: str) -> Weights:
     """
     from recaffe.net import weights
 
-    source = weights.read(existing(path))
+    source = weights.read(existing(path), [s.layer for s in walked])
     rows = weights.transfer_table(walked, source, {})
     weights.check_transfer([r for r in rows if r.status != "ignored"], path)
     return weights.copied(source, rows)

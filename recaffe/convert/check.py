@@ -1,4 +1,4 @@
-"""Whether a converted net computes what the engine computes, on pictures and on noise."""
+"""Whether a converted net computes what the engine computes, on noise and on pictures."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ class Difference:
 
 
 def samples(module: Module) -> list[tuple[str, Blobs]]:
-    """(what it is, inputs): noise, and pictures: smooth, from 0 to 255, their mean subtracted.
+    """(what it is, inputs): noise; smooth pictures of 0 to 255, their mean subtracted; the same
+    scaled by 1/255, for nets that want that and saturate on the others.
 
-    Two batches of different size where the net takes any.
+    Batches of different size where the net takes any.
     """
     rng = np.random.default_rng(0)
     first = next(iter(module.inputs.values()))[0]
@@ -44,7 +45,11 @@ def samples(module: Module) -> list[tuple[str, Blobs]]:
         return (batch, *shape[1:]) if shape and shape[0] == first else shape
 
     out = []
-    for what, make, batch in (("noise", _noise, 3), ("pictures", _pictures, 1)):
+    for what, make, batch in (
+        ("noise", _noise, 3),
+        ("pictures", _pictures, 1),
+        ("scaled pictures", _scaled, 2),
+    ):
         n = module.batch or batch
         out.append((what, {b: make(rng, sized(s, n)) for b, s in module.inputs.items()}))
     return out
@@ -63,6 +68,10 @@ def _pictures(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     smooth = torch.nn.functional.interpolate(coarse, (h, w), mode="bicubic").numpy()
     grain = rng.normal(0, 6, shape)
     return (smooth + grain - 117).astype(np.float32)
+
+
+def _scaled(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    return _pictures(rng, shape) / np.float32(255)
 
 
 def engine(net: pb.NetParameter, weights: Weights, inputs: Blobs, where: str) -> Blobs:
