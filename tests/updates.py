@@ -57,14 +57,14 @@ def write_lmdb(path: Path, records: np.ndarray, labels: np.ndarray) -> None:
 
 
 def random_weights(
-    param: pb.NetParameter, shape: tuple[int, int, int], batch: int, path: Path
+    param: pb.NetParameter, shape: tuple[int, int, int], batch: int, path: Path, scale: float = 1
 ) -> None:
-    """A caffemodel of small random weights for every layer that learns."""
+    """A caffemodel of random weights, `scale` / √inputs large, for every layer that learns."""
     rng, layers = np.random.default_rng(0), []
     for s in walk_train(param, shape, batch):
         if s.params and s.layer.type != "BatchNorm":
             blobs = [
-                rng.normal(0, (1 / max(4, np.prod(p[1:]))) ** 0.5, p).astype(np.float32)
+                rng.normal(0, scale * max(4, np.prod(p[1:])) ** -0.5, p).astype(np.float32)
                 for p, _ in s.params
             ]
             layers.append((s.layer.name, s.layer.type, blobs))

@@ -29,6 +29,7 @@ def torch_train(solver: str, weights: Path | None = None, resume: Path | None = 
     """Train with the torch engine here, as `recaffe train` does, and return its log."""
     Path("ours.prototxt").write_text(solver)
     log = Path("ours.log")
+    log.unlink(missing_ok=True)  # a resumed run goes on with its log
     train(TrainJob(Path("ours.prototxt"), weights=weights, log=log, device="cpu", resume=resume))
     return log.read_text(encoding="utf-8")
 
