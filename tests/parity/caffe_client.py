@@ -86,6 +86,7 @@ class Caffe:
 
     def close(self) -> None:
         """End the process."""
+        self._stderr.close()
         if self._process is not None:
             self._hang_up()
         self._stderr.close()

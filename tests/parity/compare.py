@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from recaffe.engines.torch.layers import Context
 from recaffe.engines.torch.net import Net
+from recaffe.engines.torch.precision import run_layer
 from recaffe.net import parse
 from recaffe.net.prototxt import parse as parse_text
 from recaffe.proto import caffe_pb2 as pb
 from tests.parity.caffe_client import Answer, Arrays, Caffe
+from tests.parity.draw import Case
 
 FORWARD, BACKWARD = 1e-5, 1e-4
 
@@ -79,29 +83,34 @@ def ours(
     built = Net(net, pb.Phase.Value(phase), {k: v.shape for k, v in blobs.items()})
     built.load(params)
     built.to(dtype)
-    made: dict[str, Tensor] = {}
-
-    def first_versions(layer: pb.LayerParameter, bottoms: list[Tensor], tops: list[Tensor]) -> None:
-        # Caffe's gradient of a blob that is worked on in place is that of its first version.
-        for name, top in zip(layer.top, tops, strict=False):
-            if name not in made and top.requires_grad:
-                top.retain_grad()
-                made[name] = top
-
     inputs = {k: torch.from_numpy(v).to(dtype) for k, v in blobs.items()}
     with torch.no_grad():
         for _ in range(passes - 1):
             built(inputs)
     for value in inputs.values():
         value.requires_grad_()
-    everything = built(inputs, observe=first_versions)
+    made: dict[str, Tensor] = {}
+
+    def keep_first(
+        layer: pb.LayerParameter, bottoms: list[Tensor], weights: Sequence[Tensor], context: Context
+    ) -> list[Tensor]:
+        tops = run_layer(layer, bottoms, weights, replace(context, in_place=False))
+        # Caffe's gradient of a blob that is worked on in place is that of its first version.
+        for name, top in zip(layer.top, tops, strict=True):
+            if name not in made and top.requires_grad:
+                top.retain_grad()
+                made[name] = top
+        return tops
+
+    built.run = keep_first
+    everything = built(inputs)
     terms = [(everything[k], torch.from_numpy(v).to(dtype)) for k, v in diffs.items()]
-    weights = built.loss_weights
-    terms += [(everything[k], torch.full_like(everything[k], w)) for k, w in weights.items()]
+    losses = built.loss_weights
+    terms += [(everything[k], torch.full_like(everything[k], w)) for k, w in losses.items()]
     terms = [(t, g) for t, g in terms if t.requires_grad]
     if terms:
         torch.autograd.backward([t for t, _ in terms], [g for _, g in terms])
-    loss = sum(float(everything[k].detach().sum()) * w for k, w in weights.items())
+    loss = sum(float(everything[k].detach().sum()) * w for k, w in losses.items())
     return Answer(
         loss,
         built.outputs,
@@ -119,59 +128,48 @@ def _grad(tensor: Tensor) -> np.ndarray:
 def check(
     caffe: Caffe,
     what: str,
-    text: str,
-    blobs: Arrays,
+    case: Case,
     seed: int = 0,
-    phase: str = "TRAIN",
-    params: dict[str, list[np.ndarray]] | None = None,
-    passes: int = 1,
     forward: float = FORWARD,
-    backward: float | None = BACKWARD,
-    undifferentiated: tuple[str, ...] = (),
+    backward: float = BACKWARD,
 ) -> None:
-    """Run `text` in both engines with the same numbers; fail if they are further apart than allowed.
+    """Run a net in both engines with the same numbers; fail if they are further apart than allowed.
 
-    Compares every blob, and unless `backward` is None the gradients of parameters and of the inputs
-    (but those named in `undifferentiated`, such as labels). Outputs that are no losses get random
-    gradients.
+    Compares every blob, every parameter, and the gradients of parameters and of inputs (or of the
+    blobs that the case names). Outputs that are no losses start backward with random gradients.
     """
     rng = np.random.default_rng(seed)
-    net = read(text)
-    template = Net(net, pb.Phase.Value(phase), {k: v.shape for k, v in blobs.items()})
-    given = params or {
+    net = read(case.text())
+    template = Net(net, pb.Phase.Value(case.phase), {k: v.shape for k, v in case.blobs.items()})
+    params = case.params or {
         name: [rng.normal(0, 0.5, b.shape).astype(np.float32) for b in values]
         for name, values in template.blobs.items()
     }
-    shapes = {t: s for w in template.walked for t, s in zip(w.layer.top, w.tops, strict=False)}
-    losses = template.loss_weights
+    shapes = {t: s for w in template.walked for t, s in zip(w.layer.top, w.tops, strict=True)}
     diffs = {
         name: rng.normal(0, 1, shapes[name]).astype(np.float32)
         for name in template.outputs
-        if name not in losses and backward is not None
+        if name not in template.loss_weights and case.backward and case.force_backward
     }
     theirs = caffe.run(
-        "force_backward: true\n" + text if backward is not None else text,
-        phase, blobs, given, diffs, backward=backward is not None, passes=passes,
-    )  # fmt: skip
-    mine = ours(net, phase, blobs, given, diffs, passes=passes)
+        case.text(), case.phase, case.blobs, params, diffs, case.backward, case.passes
+    )
+    mine = ours(net, case.phase, case.blobs, params, diffs, passes=case.passes)
     errors = {name: error(mine.blobs[name], theirs.blobs[name]) for name in mine.blobs}
-    errors |= {
-        f"{name}[{i}]": error(a, b)
-        for name, values in mine.params.items()
-        for i, (a, b) in enumerate(zip(values, theirs.params[name], strict=True))
-    }
+    for name, values in mine.params.items():
+        for i, (a, b) in enumerate(zip(values, theirs.params[name], strict=True)):
+            errors[f"{name}[{i}]"] = error(a, b)
     gradients: dict[str, float] = {}
-    if backward is not None:
-        gradients = {
-            f"d {name}": error(mine.diffs[name], theirs.diffs[name])
-            for name in blobs
-            if name not in undifferentiated
-        }
+    if case.backward:
+        named = case.gradients
+        if named is None:
+            named = tuple(n for n in case.blobs if n != "label")
+        gradients = {f"d {n}": error(mine.diffs[n], theirs.diffs[n]) for n in named}
         for name, values in mine.param_diffs.items():
             for i, (a, b) in enumerate(zip(values, theirs.param_diffs[name], strict=True)):
                 if template.blobs[name][i].requires_grad:
                     gradients[f"d {name}[{i}]"] = error(a, b)
     TABLE.add(what, max(errors.values()), max(gradients.values()) if gradients else None)
     too_far = {k: v for k, v in errors.items() if not v <= forward}
-    too_far |= {k: v for k, v in gradients.items() if not v <= (backward or 0)}
-    assert not too_far, f"{too_far} in\n{text}"
+    too_far |= {k: v for k, v in gradients.items() if not v <= backward}
+    assert not too_far, f"{too_far} in\n{case.text()}"

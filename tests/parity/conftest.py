@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.parity.caffe_client import Caffe, find_home
 from tests.parity.compare import TABLE
@@ -20,6 +20,8 @@ settings.register_profile(
     deadline=None,
     derandomize=True,
     database=None,
+    # No shrinking: each try that Caffe aborts costs a second.
+    phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("parity")

@@ -20,7 +20,7 @@ def fill(shape: tuple[int, ...], filler: pb.FillerParameter, seed: int, name: st
     """
     rng = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(name.encode())]))
     out = _values(shape, filler, rng)
-    return np.ascontiguousarray(out, np.float32)
+    return np.asarray(out, np.float32, order="C")
 
 
 def _values(shape: tuple[int, ...], f: pb.FillerParameter, rng: np.random.Generator) -> np.ndarray:

@@ -116,7 +116,7 @@ def argmax(
     b = x[0].detach()
     top = shapes.tops_of(layer, [shape(b)])[0]
     axis = shapes.axis_of(p.axis, shape(b)) if p.HasField("axis") else 1
-    flat = b if p.HasField("axis") else b.flatten(1)
+    flat = b if p.HasField("axis") else b.reshape(b.shape[0], -1)
     size = flat.shape[axis]
     values, index = flat.flip(axis).sort(dim=axis, descending=True, stable=True)
     values, index = values.narrow(axis, 0, p.top_k), index.narrow(axis, 0, p.top_k)
