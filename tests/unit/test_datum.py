@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -51,6 +52,9 @@ def test_encoded_records_of_several_sizes_want_a_crop(tmp_path: Path) -> None:
         assert len(fits) == 1
         places.add(fits[0])
     assert len(places) > 40
+    write_lmdb(tmp_path / "twins", [encoded(records[i]) for i in (0, 3, 3)])
+    feed = Feed(net(data(tmp_path / "twins", 3, "crop_size: 6")), TRAIN, 0)
+    assert not all(torch.equal(b.blobs["data"][1], b.blobs["data"][2]) for b in first(feed, 3))
     with pytest.raises(DataError, match=r"Layer 'here'.*3×9×6 and 3×6×8.*crop_size"):
         first(Feed(net(data(tmp_path / "db", 4)), TEST, 0), 1)
     shapes = [
