@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +13,52 @@ import numpy as np
 class TrainJob:
     """Everything an engine needs to train, as plain data.
 
-    `solver` names the nets; `weights` is a caffemodel or None. Snapshots go to the folder
-    `snapshots`, which belongs to this very job: what is found there is resumed. `copy` lists the
-    layers to take from `weights`.
+    A workflow's job has a private folder of `snapshots`, which belongs to this very job: what is
+    found there is resumed. A Caffe user's job has none: snapshots go where the solver's
+    snapshot_prefix says, and training starts afresh or from the solverstate `resume`.
     """
 
     solver: Path
-    snapshots: Path
-    weights: Path | None
-    copy: tuple[str, ...]
-    final: Path
-    log: Path
-    csv: Path
-    select: str = "best"
+    snapshots: Path | None = None
+    # One caffemodel or several; later ones win where both hold a layer.
+    weights: Path | tuple[Path, ...] | None = None
+    # The layers to take from `weights`; None takes all that fit by name, as Caffe does.
+    copy: tuple[str, ...] | None = None
+    final: Path | None = None
+    # None: Caffe's lines go to stderr, and there is no progress bar.
+    log: Path | None = None
+    csv: Path | None = None
+    # `best` wants an Accuracy layer in TEST and a place for the best weights.
+    select: str = "last"
     patience: int = 0
     threads: int = 1
+    # auto, cpu, cuda, or one GPU: cuda:1
     device: str = "auto"
     title: str = "train"
     iters_per_epoch: float = 0.0
+    resume: Path | None = None
+    # Which include and exclude rules hold, on top of the solver's train_state.
+    level: int = 0
+    stages: tuple[str, ...] = ()
+    precision: str = "fp32"
+    channels_last: str | bool = "auto"
+    compile: bool = False
+    deterministic: bool = False
+    # Pictures a pass on one device: a divisor of its share of the batch, or "auto"; 0: all at once.
+    micro_batch: int | str = 0
+    # Processes on this machine, each with a device: a number, or "auto" for one a GPU.
+    devices: int | str = 1
+    # stop (after a snapshot), snapshot (and go on) or none, as Caffe's flags of these names.
+    sigint_effect: str = "stop"
+    sighup_effect: str = "snapshot"
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training ended with. `iteration` is that of the weights in `final`."""
+    """What a training ended with. `iteration` is that of the weights in `final`.
+
+    `val_accuracy` is nan for a net that isn't tested, or has no Accuracy layer.
+    """
 
     iteration: int
     last_iteration: int
@@ -70,7 +93,13 @@ class Predictions:
     keys: list[str]
 
 
-# ---- events -----------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Output:
+    """One value of a net's output blob; `weight` is its loss_weight, 0 for what is no loss."""
+
+    name: str
+    value: float
+    weight: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,18 +115,24 @@ class Step:
     images_per_second: float
     lapse: float
     steps: int
-    outputs: Mapping[str, float] = field(default_factory=dict)
+    outputs: tuple[Output, ...] = ()
 
 
 @dataclass(frozen=True)
 class Test:
-    """Means over the validation set after `iteration` updates, by output blob."""
+    """Means over all records of test net number `net` after `iteration` updates.
+
+    `accuracy` is nan where the net has no top-1 Accuracy layer, `loss` where it has no loss.
+    """
 
     __test__ = False  # not a test case, whatever its name says to pytest
     iteration: int
-    outputs: Mapping[str, float]
+    outputs: tuple[Output, ...]
     accuracy: float
     loss: float
+    net: int = 0
+    # The weighted sum of all losses, where the solver says test_compute_loss.
+    total: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import time
 from pathlib import Path
 
-from recaffe.engines.base import Event, Snapshot, Step, Test
+from recaffe import glog
+from recaffe.engines.base import Event, Output, Snapshot, Step, Test
 from recaffe.errors import TrainError
+from recaffe.glog import number
 from recaffe.progress import bar, line
 
 CSV_COLUMNS = (
@@ -41,18 +44,23 @@ class Watcher:
 
 
 class Best:
-    """The best validation so far: highest accuracy, then lowest loss, then earliest."""
+    """The best validation so far: highest accuracy, then lowest loss, then earliest.
+
+    A net without an Accuracy layer is judged by its loss alone.
+    """
 
     def __init__(
-        self, iteration: int = 0, accuracy: float = -1.0, loss: float = math.inf, worse: int = 0
+        self, iteration: int = -1, accuracy: float = -1.0, loss: float = math.inf, worse: int = 0
     ):
         self.iteration, self.accuracy, self.loss, self.worse = iteration, accuracy, loss, worse
 
     def see(self, test: Test) -> bool:
         """Whether this validation is the new best; else one more that wasn't."""
-        if (test.accuracy, -test.loss) > (self.accuracy, -self.loss):
+        accuracy = -1.0 if math.isnan(test.accuracy) else test.accuracy
+        loss = math.inf if math.isnan(test.loss) else test.loss
+        if self.iteration < 0 or (accuracy, -loss) > (self.accuracy, -self.loss):
             self.iteration, self.accuracy, self.loss, self.worse = (
-                test.iteration, test.accuracy, test.loss, 0,
+                test.iteration, accuracy, loss, 0,
             )  # fmt: skip
             return True
         self.worse += 1
@@ -62,23 +70,39 @@ class Best:
 class Recorder:
     """Writes each event to the log as Caffe would, to train.csv, and to the progress bar.
 
-    Both files are appended to on a resume: rows beyond `start` are dropped first, so that a run
-    that was killed after its last snapshot leaves no iteration twice.
+    Without a `log`, Caffe's lines go to stderr and there is no bar; without a `table` there is no
+    csv. Both files are appended to on a resume: rows beyond `start` are dropped first, so that a
+    run that was killed after its last snapshot leaves no iteration twice. A `muted` recorder
+    watches the loss and writes nothing: that of all processes but the first.
     """
 
     def __init__(
-        self, log: Path, table: Path, start: int, max_iter: int, title: str, iters_per_epoch: float,
+        self,
+        log: Path | None,
+        table: Path | None,
+        start: int,
+        max_iter: int,
+        title: str,
+        iters_per_epoch: float,
         seconds: float = 0.0,
-    ) -> None:  # fmt: skip
+        muted: bool = False,
+    ) -> None:
         self.iters_per_epoch, self.began = iters_per_epoch, time.monotonic() - seconds
         self.title, self.max_iter = title, max_iter
-        rows = _rows_before(table, start)
-        self._csv = table.open("w", encoding="utf-8", newline="")
+        self.muted, self.to_stderr = muted, log is None
+        shown = not muted and log is not None
+        self._line = line if shown else lambda text: None
+        self._log = None
+        if log is not None:
+            path = Path(os.devnull) if muted else log
+            self._log = path.open("a" if start else "w", encoding="utf-8")
+        path = Path(os.devnull) if muted or table is None else table
+        rows = _rows_before(path, start)
+        self._csv = path.open("w", encoding="utf-8", newline="")
         self._table = csv.writer(self._csv, lineterminator="\n")
         self._table.writerow(CSV_COLUMNS)
         self._table.writerows(rows)
-        self._log = log.open("a" if start else "w", encoding="utf-8")
-        self._bar = bar(max_iter, title, "it", initial=start)
+        self._bar = bar(max_iter, title, "it", initial=start) if shown else None
         self._accuracy = math.nan
         self._last_line = 0.0
         self.watcher = Watcher()
@@ -88,11 +112,14 @@ class Recorder:
         """Training time so far, resumed runs included."""
         return time.monotonic() - self.began
 
-    def say(self, text: str) -> None:
-        """A line in Caffe's (glog's) form."""
-        now = time.time()
-        stamp = time.strftime("%m%d %H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1e6):06d}"
-        self._log.write(f"I{stamp} {1:5d} solver.cpp:1] {text}\n")
+    def say(self, text: str, source: str = "solver.cpp") -> None:
+        """A line in Caffe's (glog's) form; `source` is the file of Caffe that says it."""
+        if self.muted:
+            return
+        if self._log is None:
+            glog.say(text, source)
+            return
+        self._log.write(f"{glog.stamp(source)}{text}\n")
         self._log.flush()
 
     def see(self, event: Event) -> None:
@@ -108,42 +135,59 @@ class Recorder:
 
     def advance(self, iterations: int = 1) -> None:
         """Move the bar."""
-        self._bar.update(iterations)
+        if self._bar is not None:
+            self._bar.update(iterations)
 
     def close(self) -> None:
         """Close files and bar."""
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
         self._csv.close()
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
     def _step(self, e: Step) -> None:
         rate = f"{e.steps / max(e.lapse, 1e-9):.6g} iter/s, {e.lapse:.6g}s/{e.steps} iters"
-        self.say(f"Iteration {e.iteration} ({rate}), loss = {e.loss:.6g}")
-        for n, (name, value) in enumerate(e.outputs.items()):
-            self.say(f"    Train net output #{n}: {name} = {value:.6g} (* 1 = {value:.6g} loss)")
-        self.say(f"Iteration {e.iteration}, lr = {e.lr:.6g}")
+        self.say(f"Iteration {e.iteration} ({rate}), loss = {number(e.loss)}")
+        self._outputs("Train", e.outputs)
+        self.say(f"Iteration {e.iteration}, lr = {number(e.lr)}", "sgd_solver.cpp")
         self._row(e.iteration, f"{e.loss:.6g}", f"{e.lr:.6g}", f"{e.images_per_second:.1f}", "", "")
-        self._bar.set_postfix_str(
-            f"loss {e.loss:.3f}, val {self._accuracy:.3f}, {e.images_per_second:.0f} img/s"
-        )
+        if self._bar is not None:
+            self._bar.set_postfix_str(
+                f"loss {e.loss:.3f}, val {self._accuracy:.3f}, {e.images_per_second:.0f} img/s"
+            )
         if time.monotonic() - self._last_line > 10:
             self._last_line = time.monotonic()
-            line(
+            self._line(
                 f"{self.title}: iteration {e.iteration} of {self.max_iter}, loss {e.loss:.4f}, "
                 f"{e.images_per_second:.0f} img/s"
             )
         self.watcher.see(e.iteration, e.loss)
 
     def _test(self, e: Test) -> None:
-        self.say(f"Iteration {e.iteration}, Testing net (#0)")
-        for n, (name, value) in enumerate(e.outputs.items()):
-            self.say(f"    Test net output #{n}: {name} = {value:.6g}")
+        self.say(f"Iteration {e.iteration}, Testing net (#{e.net})")
+        if not math.isnan(e.total):
+            self.say(f"Test loss: {number(e.total)}")
+        self._outputs("Test", e.outputs)
+        if e.net:
+            return  # the first test net is the one that counts
         self._accuracy = e.accuracy
-        self._row(e.iteration, "", "", "", f"{e.accuracy:.6f}", f"{e.loss:.6g}")
-        line(
+        self._row(
+            e.iteration, "", "", "",
+            "" if math.isnan(e.accuracy) else f"{e.accuracy:.6f}",
+            "" if math.isnan(e.loss) else f"{e.loss:.6g}",
+        )  # fmt: skip
+        self._line(
             f"{self.title}: iteration {e.iteration}, validation accuracy {e.accuracy:.4f}, "
             f"loss {e.loss:.4f}"
         )
+
+    def _outputs(self, phase: str, outputs: tuple[Output, ...]) -> None:
+        for n, o in enumerate(outputs):
+            loss = f" (* {number(o.weight)} = {number(o.weight * o.value)} loss)"
+            self.say(
+                f"    {phase} net output #{n}: {o.name} = {number(o.value)}{loss * bool(o.weight)}"
+            )
 
     def _row(self, iteration: int, *values: str) -> None:
         epoch = iteration / self.iters_per_epoch if self.iters_per_epoch else 0

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from recaffe.engines.base import Predictions, PredictJob
-from recaffe.engines.torch.data import DataLayer
+from recaffe.engines.torch.data import Feed
+from recaffe.engines.torch.devices import pick_device
 from recaffe.engines.torch.net import Net
-from recaffe.engines.torch.train import pick_device
 from recaffe.errors import NetError
 from recaffe.lmdb import read
 from recaffe.net import weights
@@ -28,32 +28,31 @@ def predict(job: PredictJob, blob: str = "", title: str = "test") -> Predictions
     source = next((x for x in param.layer if x.type == "Input"), None)
     if source is None:
         raise NetError(f"{job.deploy} has no Input layer; it is not a deploy net.")
-    data = DataLayer(_data_param(job, source.top[0]), training=False, seed=0)
-    inputs = data.shapes()
-    wanted = tuple(source.input_param.shape[0].dim)[1:]
-    if inputs[source.top[0]][1:] != wanted:
-        raise NetError(
-            f"{job.deploy} wants {wanted}, the records give {inputs[source.top[0]][1:]}."
-        )
+    top, label = source.top[0], "label"
+    data = Feed(pb.NetParameter(layer=[_data_layer(job, top, label)]), pb.TEST, seed=0)
+    assert data.records is not None  # an LMDB has an end
+    shape, wanted = data.shapes[top], tuple(source.input_param.shape[0].dim)
+    if shape[1:] != wanted[1:]:
+        raise NetError(f"{job.deploy} wants {wanted[1:]}, the records give {shape[1:]}.")
     source.input_param.shape[0].dim[0] = job.batch_size
-    net = Net(param, pb.TEST, {source.top[0]: inputs[source.top[0]]})
+    net = Net(param, pb.TEST, {top: shape})
     net.load(weights.read(job.weights))
     net.to(device)
     wanted_blob = blob or net.outputs[-1]
     rows, labels = [], []
     with torch.no_grad():
         for batch in progress(data.once(), -(-data.records // job.batch_size), title, "batch"):
-            blobs = net(data.blobs(batch, device))
-            value = blobs[wanted_blob]
+            blobs = batch.to(device, channels_last=True)
+            labels.append(blobs.pop(label).cpu().numpy().astype(np.int64))
+            value = net(blobs)[wanted_blob]
             if value.dim() == 4:
                 value = value.mean((2, 3))
-            rows.append(value.reshape(len(batch.labels), -1).cpu().numpy())
-            labels.append(batch.labels.numpy())
+            rows.append(value.reshape(batch.size, -1).cpu().numpy())
     return Predictions(np.concatenate(rows), np.concatenate(labels), read.keys(job.lmdb))
 
 
-def _data_param(job: PredictJob, top: str) -> pb.LayerParameter:
-    layer = pb.LayerParameter(name="data", type="Data", top=[top, "label"])
+def _data_layer(job: PredictJob, top: str, label: str) -> pb.LayerParameter:
+    layer = pb.LayerParameter(name="data", type="Data", top=[top, label])
     layer.data_param.source = str(job.lmdb)
     layer.data_param.batch_size = job.batch_size
     layer.data_param.backend = pb.DataParameter.LMDB

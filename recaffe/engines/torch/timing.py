@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from recaffe.engines.torch.layers import FORWARD, Context
+from recaffe.engines.torch.layers import Context
 from recaffe.engines.torch.net import Net
-from recaffe.net import graph
 from recaffe.proto import caffe_pb2 as pb
 
 
@@ -84,7 +83,7 @@ def _forward(
         leaves = [b.detach().requires_grad_(b.requires_grad) for b in bottoms]
         start = time.perf_counter()
         context = Context(net.phase == pb.TRAIN)
-        tops = FORWARD[layer.type](layer, leaves, net.blobs.get(layer.name, ()), context)
+        tops = net.run(layer, leaves, net.params_of(layer.name), context)
         wait()
         cost.forward += 1e3 * (time.perf_counter() - start)
         blobs.update(zip(layer.top, tops, strict=False))
@@ -121,10 +120,9 @@ def _backward(
 
 
 def _seeds(net: Net, blobs: dict[str, Tensor]) -> dict[int, Tensor]:
-    seeds = graph.loss_weights(net.layers) or dict.fromkeys(net.outputs, 1.0)
+    seeds = net.loss_weights or dict.fromkeys(net.outputs, 1.0)
     return {id(blobs[x]): torch.full_like(blobs[x], weight) for x, weight in seeds.items()}
 
 
 def _loss(net: Net, blobs: dict[str, Tensor]) -> float:
-    weights = graph.loss_weights(net.layers)
-    return sum(float(blobs[name].detach().sum()) * weight for name, weight in weights.items())
+    return sum(float(blobs[x].detach().sum()) * weight for x, weight in net.loss_weights.items())

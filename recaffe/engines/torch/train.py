@@ -1,219 +1,379 @@
-"""Caffe's training loop: solver.prototxt in, final.caffemodel out."""
+"""Caffe's training loop: solver.prototxt in, caffemodel out."""
 
 from __future__ import annotations
 
+import itertools
 import math
-import signal
-import threading
+import secrets
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from recaffe.engines.base import Snapshot, Step, Test, TrainJob, TrainResult
+from recaffe.engines.base import Output, Snapshot, Step, TrainJob, TrainResult
 from recaffe.engines.events import Best, Recorder
-from recaffe.engines.torch.data import Batch, DataLayer
+from recaffe.engines.torch import devices, distributed, losses, memory, nets, prefix, signals
+from recaffe.engines.torch.allocator import keep_freed_memory
+from recaffe.engines.torch.data import Batch, Feed
+from recaffe.engines.torch.debug import Debug
+from recaffe.engines.torch.distributed import Group
 from recaffe.engines.torch.net import Net
-from recaffe.engines.torch.sgd import SGD, learning_rate
-from recaffe.engines.torch.snapshots import Store
-from recaffe.errors import Interrupted, NetError, TrainError
+from recaffe.engines.torch.outputs import Means
+from recaffe.engines.torch.replica import Replica, Together, by_trial, statistics
+from recaffe.engines.torch.snapshots import Store, restore_from
+from recaffe.engines.torch.solvers import make_solver
+from recaffe.engines.torch.tester import Tester
+from recaffe.engines.torch.upload import on_device, split
+from recaffe.errors import ConfigError, Interrupted, TrainError
 from recaffe.files import sha256, write_bytes
-from recaffe.net import graph, weights
-from recaffe.net.parse import read_net, to_solver
-from recaffe.proto import caffe_pb2 as pb
+from recaffe.net import weights
 
-
-def pick_device(name: str) -> torch.device:
-    """auto → a GPU where there is one; raises `TrainError` if cuda is wanted and missing."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise TrainError(
-            "device is cuda, but PyTorch sees no GPU here. Set device: auto or cpu, or check the "
-            "driver with nvidia-smi."
-        )
-    return torch.device(name)
+Blobs = dict[str, Tensor]
+# Losses that may wait on a GPU until they are wanted.
+UNREAD = 1000
 
 
 def train(job: TrainJob) -> TrainResult:
-    """Train from the newest whole snapshot, or from `job.weights`, to the solver's max_iter.
+    """Train from the newest whole snapshot, `job.resume` or `job.weights` to the solver's max_iter.
 
-    Writes `job.final`, `job.log` and `job.csv`. SIGINT and SIGTERM end it after a snapshot with
-    `Interrupted`; the same job run again goes on from there, and ends bit for bit (on the CPU)
-    with what it would have been without the break.
+    Writes `job.final`, `job.log` and `job.csv`, as far as they are wanted. SIGINT and SIGTERM end it
+    after a snapshot with `Interrupted`; the same job run again goes on from there, and ends bit for
+    bit (on the CPU) with what it would have been without the break. Under `torchrun` this process
+    is one of several that train together; only the first writes files.
 
-    Raises `TrainError` when the loss is nan, infinite or stuck.
+    Raises `TrainError` when the loss is nan, infinite or stuck, when memory runs out, or when
+    another process of the training has ended.
     """
-    torch.set_num_threads(job.threads)
-    with _stop_on_signals() as stop:
-        trainer = Trainer(job)
-        try:
-            return trainer.run(stop)
-        finally:
-            trainer.close()
+    group = distributed.place()
+    device = devices.pick_device(job.device, group.local_rank, group.local_world)
+    if device.type == "cpu":
+        keep_freed_memory()
+    with (
+        signals.requests(job.sigint_effect, job.sighup_effect) as asked,
+        devices.numerics(job, device),
+        distributed.together(group, device),
+        closing(Trainer(job, group, device)) as trainer,
+    ):
+        return trainer.run(asked)
 
 
 class Trainer:
-    """The state of one training run."""
+    """The state of one training run, in one of its processes."""
 
-    def __init__(self, job: TrainJob) -> None:
-        self.job, self.device = job, pick_device(job.device)
-        self.solver = p = to_solver(job.solver.read_text(encoding="utf-8"), str(job.solver))
-        param = read_net(p.net)
-        self.data = _data_layer(param, pb.TRAIN, p.random_seed)
-        self.val = _data_layer(param, pb.TEST, p.random_seed)
-        self.net = Net(param, pb.TRAIN, self.data.shapes(), seed=max(0, p.random_seed))
-        self.test_net = Net(param, pb.TEST, self.val.shapes(), share=self.net)
-        self.accuracy, self.val_loss = _named_outputs(self.test_net)
-        if job.weights is not None:
-            self.net.load(weights.read(job.weights), job.copy)
-        self.net.to(self.device)
-        self.sgd = SGD(self.net, p)
-        self.store = Store(job.snapshots)
-        self.iteration, self.losses = 0, deque[float](maxlen=p.average_loss)
-        self.best, self.best_digest = Best(iteration=-1), ""
-        seconds = self._resume()
+    def __init__(self, job: TrainJob, group: Group, device: torch.device) -> None:
+        self.job, self.group, self.device = job, group, device
+        self.p = p = nets.read_solver(job.solver)
+        self.store = None if job.snapshots is None else Store(job.snapshots)
+        if self.store is None and (p.snapshot or p.snapshot_after_train):
+            prefix.check_writable(p.snapshot_prefix)
+        saved = self.store.newest() if self.store is not None else None
+        self.seed = self._seed(saved)
+        source = nets.train_net(p, job.level, job.stages)
+        self.feed = self._feed(source)
+        channels_last = devices.keeps_channels_last(job.channels_last, job.precision, device)
+        self.channels_last = channels_last
+        self.net = Net(
+            source.net,
+            source.net.state.phase,
+            self.feed.shapes,
+            self.seed,
+            channels_last=channels_last,
+        )
+        self.terms = losses.terms(self.net.layers, self.net.name)
+        tested = nets.test_nets(p)
+        total = p.test_compute_loss
+        self.testers = [
+            Tester(s, i, self.net, job, group, device, self.seed, p.test_iter[i], total)
+            for i, s in enumerate(tested)
+        ]
+        self._check_selection()
+        self._load_weights()
+        self.net.to(device)
+        self.solver = make_solver(self.net, p)
+        self.replica = Replica(self.net, self.terms, job.precision)
+        self.iteration = 0
+        self.losses = deque[float](maxlen=p.average_loss)
+        self.unread: list[Tensor] = []
+        self.best, self.best_digest, self.accuracy = Best(), "", math.nan
+        seconds = self._resume(saved)
+        if job.compile:
+            self.replica.compile_net()
+        self.together = Together(self.replica, group)
         self.recorder = Recorder(
-            job.log, job.csv, self.iteration, p.max_iter, job.title, job.iters_per_epoch, seconds
-        )
-        self._announce()
-
-    def _resume(self) -> float:
-        extra = self.store.newest()
-        if extra is None:
-            return 0.0
-        self.iteration = extra["iteration"]
-        self.store.restore(self.net, self.sgd, self.iteration)
-        self.losses.extend(extra["losses"])
-        b = extra["best"]
-        self.best = Best(
-            b["iteration"],
-            b["accuracy"],
-            b["loss"] if b["loss"] is not None else math.inf,
-            b["worse"],
-        )
-        self.best_digest = b["sha256"]
-        return float(extra["seconds"])
-
-    def _announce(self) -> None:
-        say = self.recorder.say
-        if self.iteration:
-            say(f"Restoring previous solver status from {self.store.files(self.iteration).state}")
-            return
-        say(f"Creating training net from net file: {self.solver.net}")
-        if self.job.weights is not None:
-            say(f"Finetuning from {self.job.weights}")
-        say(f"Solving {self.net.name}")
-        say(f"Learning Rate Policy: {self.solver.lr_policy}")
-
-    def run(self, stop: threading.Event) -> TrainResult:
-        """The loop of `Solver::Step`: test, forward and backward, show, update, snapshot."""
-        p, reason = self.solver, "reached max_iter"
-        batches = self.data.batches(self.iteration * p.iter_size)
-        shown, shown_at, began, first = (
-            self.iteration - 1,
-            time.monotonic(),
-            time.monotonic(),
-            self.iteration,
-        )
-        testing = 0.0
-        while self.iteration < p.max_iter:
-            if stop.is_set():  # before the test, which belongs to what the snapshot is followed by
-                self._interrupted()
-            if (
-                p.test_interval
-                and self.iteration % p.test_interval == 0
-                and (self.iteration or p.test_initialization)
-            ):
-                t = time.monotonic()
-                self._test()
-                testing += time.monotonic() - t
-                shown_at += time.monotonic() - t
-                if self._out_of_patience():
-                    reason = f"no better validation in {self.job.patience}"
-                    break
-            self.losses.append(self._forward_backward(batches))
-            rate = learning_rate(p, self.iteration)
-            if p.display and self.iteration % p.display == 0:
-                now = time.monotonic()
-                smoothed = sum(self.losses) / len(self.losses)
-                steps, lapse = self.iteration - shown, now - shown_at
-                pictures = steps * self.data.batch_size * p.iter_size / max(lapse, 1e-9)
-                self.recorder.see(
-                    Step(
-                        self.iteration,
-                        smoothed,
-                        rate,
-                        pictures,
-                        lapse,
-                        steps,
-                        {"loss": self.losses[-1]},
-                    )
-                )
-                shown, shown_at = self.iteration, now
-            elif not math.isfinite(self.losses[-1]):
-                self.recorder.watcher.see(self.iteration, self.losses[-1])
-            self.sgd.step(rate)
-            self.iteration += 1
-            self.recorder.advance()
-            if p.snapshot and self.iteration % p.snapshot == 0:
-                self._snapshot()
-        batches.close()  # type: ignore[attr-defined]  # a generator
-        train_seconds = time.monotonic() - began - testing
-        self._snapshot()
-        if self.iteration == p.max_iter:
-            self._test()
-        self.recorder.say("Optimization Done.")
-        chosen = self._write_final()
-        return TrainResult(
-            chosen, self.iteration, self.best.accuracy, reason,
-            (self.iteration - first) * self.data.batch_size * p.iter_size / max(train_seconds, 1e-9),
-            torch.cuda.get_device_name() if self.device.type == "cuda" else f"CPU, {self.job.threads} threads",
+            job.log, job.csv, self.iteration, p.max_iter, job.title, job.iters_per_epoch, seconds,
+            muted=not group.first,
         )  # fmt: skip
+        self.free = memory.available(device)
+        self.parts = 1
+        self._announce([source, *tested])
 
     def close(self) -> None:
         """Close the log files."""
         self.recorder.close()
 
-    def _forward_backward(self, batches: Any) -> float:
-        # Dropout's numbers follow from seed and iteration, so a resumed run draws the same.
-        torch.manual_seed((max(0, self.solver.random_seed) << 32) + self.iteration)
-        total = 0.0
-        for _ in range(self.solver.iter_size):
-            batch: Batch = next(batches)
-            loss = self.net.loss(self.net(self.data.blobs(batch, self.device)))
-            loss.backward()
-            total += float(loss.detach())
-        return total / self.solver.iter_size
+    # -- before the first iteration
 
-    @torch.no_grad()
+    def _seed(self, saved: dict[str, Any] | None) -> int:
+        """random_seed; or where it is -1, one drawn now, or by the run that is resumed."""
+        if self.p.random_seed >= 0:
+            return self.p.random_seed
+        drawn = saved["seed"] if saved and "seed" in saved else secrets.randbelow(2**31)
+        return self.group.from_first(drawn)
+
+    def _feed(self, source: nets.Source) -> Feed:
+        state = source.net.state
+        return Feed(
+            source.net, state.phase, self.seed, level=state.level, stages=tuple(state.stage),
+            rank=self.group.rank, world=self.group.world,
+        )  # fmt: skip
+
+    def _check_selection(self) -> None:
+        if self.job.select != "best":
+            return
+        if self.store is None or self.job.final is None:
+            raise ConfigError("select: best wants a folder for snapshots and a place for the best.")
+        if not self.testers or not (self.testers[0].accuracy or self.testers[0].loss):
+            raise ConfigError(
+                "select is best, but nothing says which snapshot is: the solver tests no net, or that "
+                "net has neither a top-1 Accuracy nor a loss in TEST. Set select: last, or add them."
+            )
+
+    def _load_weights(self) -> None:
+        given = self.job.weights or ()
+        for path in given if isinstance(given, tuple) else (given,):
+            self.net.load(weights.read(path), self.job.copy)
+
+    def _resume(self, saved: dict[str, Any] | None) -> float:
+        """Go on from what was saved; returns the seconds that it took to get there."""
+        self._check_same_files(saved)
+        if saved is None or self.store is None:
+            if self.job.resume is not None:
+                self.iteration = restore_from(self.job.resume, self.net, self.solver)
+            return 0.0
+        self.iteration = saved["iteration"]
+        self.store.restore(self.net, self.solver, self.iteration)
+        self.losses.extend(saved["losses"])
+        b = saved["best"]
+        loss = math.inf if b["loss"] is None else b["loss"]
+        self.best = Best(b["iteration"], b["accuracy"], loss, b["worse"])
+        self.best_digest = b["sha256"]
+        return float(saved["seconds"])
+
+    def _check_same_files(self, saved: dict[str, Any] | None) -> None:
+        own = -1 if saved is None else int(saved["iteration"])
+        if self.group.highest(int(own != self.group.from_first(own))):
+            raise TrainError(
+                f"Process {self.group.rank} finds the snapshot {own} in {self.job.snapshots}, another "
+                "process another. All nodes must see the same files: put `results` on a disk that "
+                "they share."
+            )
+
+    def _announce(self, sources: list[nets.Source]) -> None:
+        say = self.recorder.say
+        if self.p.random_seed < 0:
+            say(f"random_seed is -1; this run's seed is {self.seed}")
+        if self.job.precision == "tf32" and self.device.type == "cpu":
+            say("tf32 is a mode of GPUs; the CPU computes in fp32")
+        if self.group.world > 1:
+            say(
+                f"{self.group.world} processes, {self.feed.batch_size // self.group.world} pictures each"
+            )
+        if self.iteration:
+            state = self.job.resume
+            if self.store is not None:
+                state = self.store.files(self.iteration).state
+            say(f"Restoring previous solver status from {state}")
+            return
+        for source in sources:
+            say(source.said)
+        given = self.job.weights or ()
+        for path in given if isinstance(given, tuple) else (given,):
+            say(f"Finetuning from {path}", "caffe.cpp")
+        say(f"Solving {self.net.name}")
+        say(f"Learning Rate Policy: {self.p.lr_policy}")
+
+    # -- the loop
+
+    def run(self, asked: signals.Requests) -> TrainResult:
+        """Train to the end and write what the job wants; see `train`."""
+        first, began = self.iteration, time.monotonic()
+        batches = on_device(
+            self.feed.batches(self.iteration * self.p.iter_size), self.device, self.channels_last
+        )
+        with closing(batches) as ready:  # type: ignore[type-var]  # a generator
+            if self.iteration < self.p.max_iter:
+                ready = self._fit(ready)
+            reason, testing = self._loop(ready, asked)
+        seconds = time.monotonic() - began - testing
+        self._snapshot_at_the_end()
+        if self.iteration >= self.p.max_iter:
+            self._test()
+        self.recorder.say("Optimization Done.")
+        self.recorder.say("Optimization Done.", "caffe.cpp")
+        chosen = self._write_final()
+        self.group.wait()
+        pictures = (self.iteration - first) * self.feed.batch_size * self.p.iter_size
+        best = self.best.accuracy if self.job.select == "best" else self.accuracy
+        return TrainResult(
+            chosen, self.iteration, best if best >= 0 else math.nan, reason,
+            pictures / max(seconds, 1e-9), devices.name_of(self.device, self.job.threads),
+        )  # fmt: skip
+
+    def _loop(
+        self, batches: Iterator[tuple[Batch, Blobs]], asked: signals.Requests
+    ) -> tuple[str, float]:
+        """`Solver::Step`: test, forward and backward, show, update, snapshot.
+
+        Returns why it ended, and the seconds that were spent on tests.
+        """
+        p, testing = self.p, 0.0
+        shown, shown_at = self.iteration - 1, time.monotonic()
+        while self.iteration < p.max_iter:
+            # Before the test, which belongs to what the snapshot is followed by.
+            request = self.group.highest(asked.take())
+            if request == signals.STOP:
+                self._interrupted()
+            elif request == signals.SNAPSHOT:
+                self._snapshot()
+            if self._is_test_due():
+                began = time.monotonic()
+                self._test()
+                lapse = time.monotonic() - began
+                testing, shown_at = testing + lapse, shown_at + lapse
+                if self.job.patience and self.best.worse >= self.job.patience:
+                    return f"no better validation in {self.job.patience}", testing
+            display = bool(p.display) and self.iteration % p.display == 0
+            outputs = self._forward_backward(batches, display)
+            rate = self.solver.rate(self.iteration)
+            if display:
+                self._read_losses()
+                now = time.monotonic()
+                steps, lapse = self.iteration - shown, now - shown_at
+                pictures = steps * self.feed.batch_size * p.iter_size / max(lapse, 1e-9)
+                loss = sum(self.losses) / len(self.losses)
+                self.recorder.see(Step(self.iteration, loss, rate, pictures, lapse, steps, outputs))
+                shown, shown_at = self.iteration, now
+            self.solver.step(rate, self.iteration)
+            self.iteration += 1
+            self.recorder.advance()
+            if p.snapshot and self.iteration % p.snapshot == 0:
+                self._snapshot()
+        return "reached max_iter", testing
+
+    def _is_test_due(self) -> bool:
+        p = self.p
+        return bool(
+            self.testers
+            and self.iteration % p.test_interval == 0
+            and (self.iteration or p.test_initialization)
+        )
+
+    def _forward_backward(
+        self, batches: Iterator[tuple[Batch, Blobs]], display: bool
+    ) -> tuple[Output, ...]:
+        """Gradients of one iteration, summed over iter_size; the loss goes to `unread`.
+
+        Returns the outputs of its last batch where they are to be displayed.
+        """
+        p = self.p
+        total: Tensor | None = None
+        outputs: tuple[Output, ...] = ()
+        for i in range(p.iter_size):
+            _, blobs = next(batches)
+            last = i == p.iter_size - 1
+            means = Means(self.net, self.device) if display and last else None
+            try:
+                loss = self._batch(blobs, i, last, display and p.debug_info, means)
+            except (RuntimeError, MemoryError) as error:
+                if not memory.is_out_of_memory(error):
+                    raise
+                raise TrainError(self._out_of_memory()) from error
+            total = loss if total is None else total + loss
+            outputs = means.outputs(self.group) if means is not None else ()
+        assert total is not None, "iter_size is at least 1"
+        self.unread.append(total / p.iter_size)
+        if len(self.unread) >= UNREAD or (self.device.type == "cpu" and self.group.world == 1):
+            self._read_losses()
+        return outputs
+
+    def _batch(self, blobs: Blobs, i: int, last: bool, debug: bool, means: Means | None) -> Tensor:
+        """Add the gradients of batch `i` of an iteration; returns its loss (this process's share)."""
+        parts = split(blobs, self.parts)
+        shares = losses.shares(self.terms, parts, self.group)
+        total: Tensor | None = None
+        for n, (part, share) in enumerate(zip(parts, shares, strict=True)):
+            self._seed_dropout(i, n)
+            watch: AbstractContextManager[None] = nullcontext()
+            if debug and self.group.first:
+                watch = Debug(self.net, self.recorder.say).watching(part)
+            with watch:
+                loss, outputs = self.together.backward(part, share, last and n == self.parts - 1)
+            total = loss if total is None else total + loss
+            if means is not None:
+                means.add(
+                    {**part, **outputs}, self.feed.batch_size // self.group.world // self.parts
+                )
+        assert total is not None, "there is at least one part"
+        return total
+
+    def _seed_dropout(self, i: int, part: int) -> None:
+        """Dropout's numbers follow from seed and iteration, so a resumed run draws the same; and
+        from the part's place in the whole batch, so that parts draw what the whole would."""
+        step = self.iteration * self.p.iter_size + i
+        torch.manual_seed((self.seed << 32) + step)
+        self.net.rank = self.group.rank * self.parts + part
+        self.net.world = self.group.world * self.parts
+
+    def _read_losses(self) -> None:
+        """Bring the losses over from the device; raises `TrainError` if one is nan or infinite."""
+        if not self.unread:
+            return
+        first = self.iteration - len(self.unread) + 1
+        values = self.group.sums(torch.stack([x.float() for x in self.unread]).tolist())
+        self.unread.clear()
+        for n, value in enumerate(values):
+            self.losses.append(value)
+            if not math.isfinite(value):
+                self.recorder.watcher.see(first + n, value)
+
+    # -- tests, snapshots, the end
+
     def _test(self) -> None:
-        totals: dict[str, float] = {}
-        seen = 0
-        for batch in self.val.once():
-            blobs = self.test_net(self.val.blobs(batch, self.device))
-            n = len(batch.labels)
-            for name in self.test_net.outputs:
-                if blobs[name].numel() == 1:
-                    totals[name] = totals.get(name, 0.0) + float(blobs[name]) * n
-            seen += n
-        means = {name: value / seen for name, value in totals.items()}
-        test = Test(self.iteration, means, means[self.accuracy], means.get(self.val_loss, math.nan))
-        self.recorder.see(test)
-        if self.best.see(test):
-            self.best_digest = sha256(self.store.save_best(self.net, self.iteration))
+        if self.group.world > 1:
+            self.group.average(statistics(self.net))
+        for tester in self.testers:
+            test = tester.test(self.iteration)
+            self.recorder.see(test)
+            if tester.number:
+                continue
+            self.accuracy = test.accuracy
+            better = self.best.see(test)
+            if better and self.store is not None and self.group.first:
+                self.best_digest = sha256(self.store.save_best(self.net, self.iteration))
 
     def _snapshot(self) -> None:
+        self._read_losses()
+        if self.group.world > 1:
+            self.group.average(statistics(self.net))
+        if self.group.first:
+            model, state = self._save()
+            self.recorder.see(Snapshot(self.iteration, model, state))
+        self.group.wait()  # or the others would be gone before a last snapshot is written
+
+    def _save(self) -> tuple[Any, Any]:
+        if self.store is None:
+            return prefix.save(self.net, self.solver, self.iteration)
         b = self.best
         files = self.store.save(
-            self.net, self.sgd, self.iteration,
+            self.net, self.solver, self.iteration,
             {
                 "losses": list(self.losses),
                 "seconds": round(self.recorder.seconds, 3),
+                "seed": self.seed,
                 "best": {
                     "iteration": b.iteration, "accuracy": b.accuracy,
                     "loss": b.loss if math.isfinite(b.loss) else None,
@@ -221,63 +381,53 @@ class Trainer:
                 },
             },
         )  # fmt: skip
-        self.recorder.see(Snapshot(self.iteration, files.model, files.state))
+        return files.model, files.state
+
+    def _snapshot_at_the_end(self) -> None:
+        p = self.p
+        done = p.snapshot and self.iteration % p.snapshot == 0
+        if self.store is not None or (p.snapshot_after_train and not done):
+            self._snapshot()
 
     def _interrupted(self) -> None:
         if self.iteration:
             self._snapshot()
+        self.recorder.say("Optimization stopped early.")
         raise Interrupted(
-            f"Stopped at iteration {self.iteration} of {self.solver.max_iter}; the state is saved. "
-            "Run the same command again to go on."
+            f"Stopped at iteration {self.iteration} of {self.p.max_iter}; the state is saved. "
+            + (
+                "Run the same command again to go on."
+                if self.store is not None
+                else f"Go on from {self.p.snapshot_prefix}_iter_{self.iteration}.solverstate."
+            )
         )
-
-    def _out_of_patience(self) -> bool:
-        return bool(self.job.patience) and self.best.worse >= self.job.patience
 
     def _write_final(self) -> int:
-        if self.job.select == "best":
-            write_bytes(self.job.final, self.store.best(self.best.iteration).read_bytes())
-            return self.best.iteration
-        weights.write(self.net.to_proto(), self.job.final)
-        return self.iteration
+        best = self.job.select == "best" and self.store is not None
+        if self.job.final is not None and self.group.first:
+            if best and self.store is not None:
+                write_bytes(self.job.final, self.store.best(self.best.iteration).read_bytes())
+            else:
+                weights.write(self.net.to_proto(), self.job.final)
+        return self.best.iteration if best else self.iteration
 
+    # -- memory
 
-def _data_layer(net: pb.NetParameter, phase: int, seed: int) -> DataLayer:
-    found = [x for x in graph.of_phase(net, phase) if x.type == "Data"]
-    if len(found) != 1:
-        raise NetError(
-            f"The net has {len(found)} Data layers in {pb.Phase.Name(phase)}; the torch engine wants one."
-        )
-    return DataLayer(found[0], phase == pb.TRAIN, max(0, seed))
+    def _fit(self, batches: Iterator[tuple[Batch, Blobs]]) -> Iterator[tuple[Batch, Blobs]]:
+        """Choose the part of a batch that a pass computes; returns the batches, none of them lost."""
+        own, wanted = self.feed.batch_size // self.group.world, self.job.micro_batch
+        if wanted != "auto":
+            self.parts = memory.parts(own, int(wanted))
+            return batches
+        first = next(batches)
+        fits = memory.by_estimate(self.net.walked, self.device)
+        if self.device.type == "cuda":
+            fits = by_trial(self.replica, first[1], own)
+        self.parts = self.group.highest(own // (memory.largest(own, fits) or 1))
+        self.recorder.say(f"micro_batch: auto is {own // self.parts} of {own} pictures at once")
+        return itertools.chain([first], batches)
 
-
-def _named_outputs(net: Net) -> tuple[str, str]:
-    """The top-1 accuracy's and the main loss's blob of a test net."""
-    accuracy = [
-        x.top[0] for x in net.layers if x.type == "Accuracy" and x.accuracy_param.top_k == 1
-    ]
-    if not accuracy:
-        raise NetError("The net has no top-1 Accuracy layer in TEST, so no snapshot can be chosen.")
-    losses = [x.top[0] for x in net.layers if x.type in graph.CLASS_LOSSES]
-    return accuracy[-1], losses[-1] if losses else ""
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second SIGINT interrupts at once."""
-    stop = threading.Event()
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    old = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, previous in old.items():
-            signal.signal(number, previous)
+    def _out_of_memory(self) -> str:
+        own = self.feed.batch_size // self.group.world // self.parts
+        batch = (self.feed.batch_size, self.p.iter_size)
+        return memory.explain(self.net.walked, self.device, own, self.free, batch, self.group.world)

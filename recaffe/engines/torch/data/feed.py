@@ -35,7 +35,7 @@ class Feed:
     """The batches of one phase of a net: a function of the data, the seed and their number alone.
 
     So a resumed run sees what an uninterrupted one would have seen. With `world` processes each
-    batch is drawn as one, and process `rank` takes its share of the rows.
+    batch is drawn as one, and process `rank` takes its share of the rows: in TRAIN as many as each.
 
     `batch_size` is the whole batch's (the first data layer's that has an end). `records` is those of an epoch, or
     None if the layers have no end or no common one. `shapes` are this process's. `memory` holds
@@ -79,7 +79,7 @@ class Feed:
         self.records = ending[0].records if len(ends) == 1 else None
         for source in self.sources:
             size = source.batch_size
-            if size % world:
+            if size % world and phase == pb.TRAIN:  # a test's shares may be uneven
                 raise NetError(
                     f"Layer {source.layer.name!r} ({source.layer.type}): batch_size {size} can't be "
                     f"shared by {world} processes. Make it a multiple of {world}."
@@ -89,14 +89,17 @@ class Feed:
             size = source.batch_size
             for top, shape in source.shapes.items():
                 mine = shape and shape[0] == size
-                self.shapes[top] = (size // world, *shape[1:]) if mine else shape
+                self.shapes[top] = (-(-size // world), *shape[1:]) if mine else shape
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
-        """Endless batches from number `first` on, wrapping around at the end as Caffe does."""
+        """Endless batches from number `first` on, wrapping around at the end as Caffe does.
+
+        None at all for a process that has no row of a batch.
+        """
 
         def totals() -> Totals:
             index = first
-            while True:
+            while self._rows(self.batch_size):
                 yield index, self.batch_size
                 index += 1
 

@@ -1,0 +1,54 @@
+"""What a training does when the machine tells it to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+NONE, SNAPSHOT, STOP = range(3)
+EFFECTS = {"none": NONE, "snapshot": SNAPSHOT, "stop": STOP}
+
+
+class Requests:
+    """The strongest effect asked for since it was last taken."""
+
+    def __init__(self) -> None:
+        self.asked = NONE
+
+    def take(self) -> int:
+        """What to do now; a stop stays asked for."""
+        asked = self.asked
+        if asked == SNAPSHOT:
+            self.asked = NONE
+        return asked
+
+
+@contextmanager
+def requests(sigint: str, sighup: str) -> Iterator[Requests]:
+    """Turn SIGINT, SIGHUP and SIGTERM into requests; a second SIGINT interrupts at once.
+
+    SIGTERM always stops: it is what a cluster sends before a job's time is over. Outside the main
+    thread, where Python allows no handlers, nothing is ever asked for.
+    """
+    effects = {
+        signal.SIGINT: EFFECTS[sigint], signal.SIGHUP: EFFECTS[sighup], signal.SIGTERM: STOP
+    }  # fmt: skip
+    asked = Requests()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and asked.asked == STOP:
+            raise KeyboardInterrupt
+        asked.asked = max(asked.asked, effects[signal.Signals(number)])
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    old = {s: signal.signal(s, handler) for s in effects}
+    try:
+        yield asked
+    finally:
+        for number, previous in old.items():
+            signal.signal(number, previous)

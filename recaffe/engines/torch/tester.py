@@ -1,0 +1,67 @@
+"""Tests during training: each record of a test net's data exactly once, shared over the processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from recaffe.engines.base import Test, TrainJob
+from recaffe.engines.torch.data import Batch, Feed
+from recaffe.engines.torch.devices import autocast, keeps_channels_last
+from recaffe.engines.torch.distributed import Group
+from recaffe.engines.torch.net import Net
+from recaffe.engines.torch.nets import Source
+from recaffe.engines.torch.outputs import Means, named
+from recaffe.engines.torch.upload import on_device
+
+
+class Tester:
+    """Test net number `number` of a solver, with the weights of the net in training.
+
+    Data that have no end (DummyData) are read for `test_iter` batches.
+    """
+
+    def __init__(
+        self, source: Source, number: int, trained: Net, job: TrainJob, group: Group,
+        device: torch.device, seed: int, test_iter: int, total: bool,
+    ) -> None:  # fmt: skip
+        self.number, self.group, self.device = number, group, device
+        self.precision, self.test_iter, self.total = job.precision, test_iter, total
+        self.channels_last = keeps_channels_last(job.channels_last, job.precision, device)
+        state = source.net.state
+        self.feed = Feed(
+            source.net, state.phase, seed, level=state.level, stages=tuple(state.stage),
+            rank=group.rank, world=group.world,
+        )  # fmt: skip
+        self.net = Net(
+            source.net,
+            state.phase,
+            self.feed.shapes,
+            share=trained,
+            channels_last=self.channels_last,
+        )
+        self.net.to(device)
+        self.accuracy, self.loss = named(self.net.layers)
+
+    @torch.no_grad()
+    def test(self, iteration: int) -> Test:
+        """The means over all records after `iteration` updates."""
+        means = Means(self.net, self.device)
+        batches = self.feed.once() if self.feed.records is not None else self._some()
+        for batch, blobs in on_device(batches, self.device, self.channels_last):
+            with autocast(self.precision, self.device):
+                means.add(self.net(blobs), batch.size)
+        outputs = means.outputs(self.group)
+        first = {o.name: o.value for o in reversed(outputs)}
+        total = sum(o.weight * o.value for o in outputs) if self.total else math.nan
+        return Test(
+            iteration, outputs, first.get(self.accuracy, math.nan), first.get(self.loss, math.nan),
+            self.number, total,
+        )  # fmt: skip
+
+    def _some(self) -> Iterator[Batch]:
+        batches = self.feed.batches()
+        for _ in range(self.test_iter):
+            yield next(batches)

@@ -1,0 +1,51 @@
+"""One process of a training: `torchrun … -m recaffe.engines.torch.worker job.json`.
+
+job.json holds the fields of `TrainJob`; those that are left out have their defaults.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from recaffe.engines.torch import distributed
+from recaffe.engines.torch.launch import REPORTS, from_json
+from recaffe.engines.torch.train import train
+from recaffe.errors import ConfigError, Interrupted, RecaffeError
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns 0, 1 for a mistake or a failure, 130 for a stop; a defect is a traceback."""
+    try:
+        if len(argv) != 1:
+            raise ConfigError("Give the path of one job.json.")
+        try:
+            text = Path(argv[0]).read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{argv[0]}: {error.strerror}.") from error
+        _report({"result": asdict(train(from_json(text)))})
+        return 0
+    except RecaffeError as error:
+        if not isinstance(error, Interrupted) or distributed.place().first:
+            print(f"recaffe: {error}", file=sys.stderr, flush=True)
+        _report({"error": type(error).__name__, "message": str(error)})
+        return 130 if isinstance(error, Interrupted) else 1
+
+
+def _report(outcome: dict[str, Any]) -> None:
+    folder = os.environ.get(REPORTS)
+    if folder:
+        path = Path(folder, f"rank{distributed.place().rank}.json")
+        path.write_text(json.dumps(outcome), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # threads of the process group must not keep a process that is done
