@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -13,7 +14,8 @@ from recaffe.errors import NetError
 from recaffe.net import parse
 from recaffe.net.prototxt import Field, Message, text_of
 from recaffe.net.prototxt import parse as parse_text
-from recaffe.net.upgrade import v0, v1
+from recaffe.net.upgrade import tree_v0, v0, v1
+from recaffe.net.upgrade.fields import all_comments, append, values
 from recaffe.net.upgrade.nets import BATCH_NORM_PARAMS, SOLVERS, input_shapes, upgrade_net
 from recaffe.proto import caffe_pb2 as pb
 
@@ -31,8 +33,9 @@ class Upgraded:
 def upgrade_tree(tree: Message, source: str = "prototxt") -> Upgraded:
     """The tree in today's form; the very same if it is already, else a new one.
 
-    `to_net` of both is the same. A net in the form of 2013 is written anew, and the warnings name
-    the comments and unknown fields that went. Raises `NetError` as `parse.to_net` does.
+    `to_net` of both is the same. Where an unknown field would clash with one of today's form, the
+    net is written anew, and the warnings name the comments and unknown fields that went. Raises
+    `NetError` as `parse.to_net` does.
     """
     raw = parse.raw_net(tree, source)
     net = pb.NetParameter()
@@ -43,24 +46,24 @@ def upgrade_tree(tree: Message, source: str = "prototxt") -> Upgraded:
         raise NetError(f"{source}: {error}") from error
     if net == raw:
         return Upgraded(tree)
-    if v0.needed(raw):
-        return _written_anew(tree, net, lost)
     new = copy.deepcopy(tree)
     strange = {id(f): (f, path) for _, f, path in parse.walk_unknown(new)}
+    if v0.needed(raw):
+        tree_v0.to_v1(new, raw)
+        raw = parse.raw_net(_without_unknown(new, set(strange)), source)
     _edit(new, raw)
-    if not _stands_for(_without_unknown(new, set(strange)), net):
-        return _written_anew(tree, net, lost)
-    still = {id(f) for _, f, _ in parse.walk_unknown(new)}
-    return Upgraded(
-        new,
-        lost
-        + [
+    if not _stands_for(new, net, set(strange)):
+        new = parse_text(text_format.MessageToString(net))
+        lost += [f"{path} is unknown to Caffe and lost" for path in parse.unknown_fields(tree)]
+    else:
+        still = {id(f) for _, f, _ in parse.walk_unknown(new)}
+        lost += [
             f"line {f.line}: {path} is unknown in this older form of nets but not in today's; it is "
             "kept, and it counts now"
             for key, (f, path) in strange.items()
             if key not in still
-        ],
-    )
+        ]
+    return Upgraded(new, lost + _lost_comments(tree, new))
 
 
 def upgrade_solver_tree(tree: Message) -> None:
@@ -102,7 +105,7 @@ def _move_transforms(layer: Message, param: str) -> None:
             f.lead = "\n".join([*(c for o in transform.all(name) for c in o.comments), f.lead])
             own.remove(name)
             transform.remove(name)
-            _append(transform, f, name, f.raw.split(":", 1)[1].strip())
+            append(transform, f, name, f.raw.split(":", 1)[1].strip())
 
 
 def _specs(layer: Message) -> None:
@@ -115,11 +118,11 @@ def _specs(layer: Message) -> None:
     layer.remove(*v1.SPECS)
     params: list[Message] = []
     for name, new_name in v1.SPECS.items():
-        values = [pair for f in old if f.name == name for pair in _values(f)]
-        while len(params) < len(values):
+        pairs = [pair for f in old if f.name == name for pair in values(f)]
+        while len(params) < len(pairs):
             params.append(layer.add("param", at=at + len(params)))
-        for param, (f, text) in zip(params, values, strict=False):
-            _append(param, f, new_name, text)
+        for param, (f, text) in zip(params, pairs, strict=False):
+            append(param, f, new_name, text)
     if one_line:
         for f in layer.all("param"):
             f.lead, f.tail = "", " "
@@ -129,40 +132,12 @@ def _specs(layer: Message) -> None:
                 inner.lead = " "
 
 
-def _values(f: Field) -> Iterator[tuple[Field, str]]:
-    """Each value's text; the field's comments go with the first."""
-    text = f.raw.split(":", 1)[1].strip()
-    if not text.startswith("["):
-        yield f, text
-        return
-    bare = Field(f.name, f.raw)
-    listed = Message(fields=[f]).values(f.name)
-    for i, value in enumerate(listed):
-        yield (bare if i else f), text_of(value)
-
-
-def _append(message: Message, old: Field, name: str, text: str) -> None:
-    """Add `name: text` at the end, with the comments of the field that it was."""
-    pad = "\n" + "  " * message.depth
-    tail = "".join(Field("", "", tail=old.tail).comments)
-    before = Field("", "", lead=old.lead).comments
-    message.fields.append(
-        Field(
-            name,
-            f"{name}: {text}",
-            lead=pad + "".join(c + pad for c in before),
-            tail=f"  {tail}" if tail else "",
-            line=old.line,
-        )
-    )
-
-
 def _inputs(tree: Message, raw: pb.NetParameter) -> None:
     old = [f for f in tree.fields if f.name in _INPUTS]
     places = [i for i, f in enumerate(tree.fields) if f.name == "layer"]
     at = min([tree.fields.index(old[0]), *places])
     tree.remove(*_INPUTS)
-    comments = "".join(c + "\n" for f in old for c in _all_comments(f))
+    comments = "".join(c + "\n" for f in old for c in all_comments(f))
     shapes = input_shapes(raw)
     if not shapes:
         if comments:
@@ -180,15 +155,10 @@ def _inputs(tree: Message, raw: pb.NetParameter) -> None:
         param.add("shape").set("dim", *dims)
 
 
-def _all_comments(f: Field) -> Iterator[str]:
-    yield from f.comments
-    for inner in f.message.fields if f.message else ():
-        yield from _all_comments(inner)
-
-
-def _stands_for(tree: Message, net: pb.NetParameter) -> bool:
+def _stands_for(tree: Message, net: pb.NetParameter, unknown: set[int]) -> bool:
     try:
-        return parse.raw_net(tree) == net
+        parse.raw_net(tree)
+        return parse.raw_net(_without_unknown(tree, unknown)) == net
     except NetError:
         return False
 
@@ -204,11 +174,15 @@ def _without_unknown(tree: Message, unknown: set[int]) -> Message:
     return Message(fields, tree.end, tree.depth)
 
 
-def _written_anew(tree: Message, net: pb.NetParameter, lost: list[str]) -> Upgraded:
-    comments = [(f.line, c) for f in _every(tree) for c in f.comments]
-    gone = [f"the comment {text!r} near line {line} is lost" for line, text in comments]
-    gone += [f"{unknown} is unknown to Caffe and lost" for unknown in parse.unknown_fields(tree)]
-    return Upgraded(parse_text(text_format.MessageToString(net)), lost + gone)
+def _lost_comments(old: Message, new: Message) -> list[str]:
+    kept = Counter(c for f in new.fields for c in all_comments(f))
+    lost = []
+    for f in _every(old):
+        for comment in f.comments:
+            kept[comment] -= 1
+            if kept[comment] < 0:
+                lost.append(f"the comment {comment!r} near line {f.line} is lost")
+    return lost
 
 
 def _every(tree: Message) -> Iterator[Field]:

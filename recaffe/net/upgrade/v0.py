@@ -80,7 +80,9 @@ _TRANSFORM = {
     "cropsize": "crop_size",
     "mirror": "mirror",
 }
-_KEPT_OF_NET = ("name", "layers", "input", "input_dim", "force_backward")
+KEPT_OF_NET = ("name", "layers", "input", "input_dim", "force_backward")
+KEPT_OF_LAYER = ("bottom", "top", "layer")
+PADDING = "padding"
 
 
 def needed(net: pb.NetParameter) -> bool:
@@ -98,15 +100,19 @@ def upgrade(net: pb.NetParameter) -> list[str]:
     lost = [
         f"field {d.name!r} of the net is not carried over"
         for d, _ in old.ListFields()
-        if d.name not in _KEPT_OF_NET
+        if d.name not in KEPT_OF_NET
     ] + unknown_numbers(old, "the net")
-    _fold_padding(old)
+    below = folds(old)
+    for i, source in below.items():
+        old.layers[i].layer.pad = old.layers[source].layer.pad
+        old.layers[i].bottom[0] = old.layers[source].bottom[0]
     net.Clear()
-    for name in _KEPT_OF_NET:
+    for name in KEPT_OF_NET:
         if name != "layers":
             put(net, name, old)
     for layer in old.layers:
-        lost += _layer(layer, net.layers.add())
+        if layer.layer.type != PADDING:
+            lost += _layer(layer, net.layers.add())
     return lost
 
 
@@ -137,28 +143,27 @@ def unknown_numbers(message: Any, where: str) -> list[str]:
     return [f"unknown field number {n} of {where} is not carried over" for n in sorted(numbers)]
 
 
-def _fold_padding(net: pb.NetParameter) -> None:
-    """Take padding layers out; the conv or pool above each gets its pad and its bottom."""
-    layers = list(net.layers)
+def folds(net: pb.NetParameter) -> dict[int, int]:
+    """Index of a conv or pool → index of the padding layer below it, whose pad and bottom it gets.
+
+    Raises `NetError` for a padding layer that feeds another type, and for unknown blobs.
+    """
+    layers = net.layers
     writer: dict[str, int | None] = dict.fromkeys(net.input)
-    kept = []
+    found = {}
     for i, connection in enumerate(layers):
-        layer = pb.V1LayerParameter()
-        layer.CopyFrom(connection)
         kind = connection.layer.type
-        if kind != "padding":
-            kept.append(layer)
-        for j, blob in enumerate(connection.bottom):
+        for blob in connection.bottom:
             if blob not in writer:
                 raise NetError(
                     f"Layer {connection.layer.name!r} reads blob {blob!r}, which no layer before it "
                     "makes. Check its `bottom`."
                 )
             source = writer[blob]
-            if source is None or layers[source].layer.type != "padding":
+            if source is None or layers[source].layer.type != PADDING:
                 continue
             pad = layers[source]
-            if kind not in ("conv", "pool"):
+            if kind not in _WINDOWED:
                 raise NetError(
                     f"Padding layer {pad.layer.name!r} feeds layer {connection.layer.name!r} of type "
                     f"{kind!r}; Caffe folds padding only into conv and pool."
@@ -168,12 +173,23 @@ def _fold_padding(net: pb.NetParameter) -> None:
                     f"Padding layer {pad.layer.name!r} and the layer above it, "
                     f"{connection.layer.name!r}, must have one bottom and one top each."
                 )
-            layer.layer.pad = pad.layer.pad
-            layer.bottom[j] = pad.bottom[0]
+            found[i] = source
         for blob in connection.top:
             writer[blob] = i
-    del net.layers[:]
-    net.layers.extend(kept)
+    return found
+
+
+def place(kind: str, field: str) -> tuple[str, str] | None:
+    """(parameter message or "", name) in V1 of a V0 field of a layer of type `kind`; None where it
+    means nothing."""
+    if field in ("name", "type", "blobs", "blobs_lr", "weight_decay"):
+        return "", field
+    if field in _TRANSFORM:
+        return "transform_param", _TRANSFORM[field]
+    if field == "hdf5_output_param":
+        return ("", field) if kind == "hdf5_output" else None
+    params, name = _BY_TYPE.get(field, ({}, ""))
+    return (params[kind], name) if kind in params else None
 
 
 def _layer(old: pb.V1LayerParameter, new: pb.V1LayerParameter) -> list[str]:
@@ -184,31 +200,22 @@ def _layer(old: pb.V1LayerParameter, new: pb.V1LayerParameter) -> list[str]:
     lost = [
         f"field {d.name!r} of {name} is not carried over"
         for d, _ in old.ListFields()
-        if d.name not in ("bottom", "top", "layer")
+        if d.name not in KEPT_OF_LAYER
     ] + unknown_numbers(old, name)
     lost += unknown_numbers(inner, name)
-    if not old.HasField("layer"):
-        return lost
     kind = inner.type
-    if inner.HasField("type"):
-        if kind not in TYPES:
-            raise NetError(
-                f"L{name[1:]} is of type {kind!r}, which Caffe's form of 2013 doesn't have. It has "
-                f"{', '.join(TYPES)}, and padding."
-            )
-        new.type = getattr(pb.V1LayerParameter, TYPES[kind])
     for field, _ in inner.ListFields():
-        if field.name == "type":
-            continue
-        if field.name in ("name", "blobs", "blobs_lr", "weight_decay"):
-            put(new, field.name, inner)
-        elif field.name in _TRANSFORM:
-            put(new.transform_param, _TRANSFORM[field.name], inner, field.name)
-        elif field.name == "hdf5_output_param" and kind == "hdf5_output":
-            put(new, field.name, inner)
-        elif field.name in _BY_TYPE and kind in _BY_TYPE[field.name][0]:
-            params, there = _BY_TYPE[field.name]
-            put(getattr(new, params[kind]), there, inner, field.name)
-        else:
+        where = place(kind, field.name)
+        if where is None:
             lost.append(f"field {field.name!r} of {name} means nothing for type {kind!r}")
+        elif field.name == "type":
+            if kind not in TYPES:
+                raise NetError(
+                    f"L{name[1:]} is of type {kind!r}, which Caffe's form of 2013 doesn't have. It "
+                    f"has {', '.join(TYPES)}, and {PADDING}."
+                )
+            new.type = getattr(pb.V1LayerParameter, TYPES[kind])
+        else:
+            param, there = where
+            put(getattr(new, param) if param else new, there, inner, field.name)
     return lost
