@@ -2,6 +2,5 @@
 
 from recaffe.engines.torch.data.batch import Batch
 from recaffe.engines.torch.data.feed import Feed
-from recaffe.engines.torch.data.layer import DataLayer
 
-__all__ = ["Batch", "DataLayer", "Feed"]
+__all__ = ["Batch", "Feed"]
