@@ -90,14 +90,14 @@ layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TEST
   transform_param { scale: 0.0625 crop_size: 8 }
   data_param { source: "digits_test" batch_size: 100 backend: LMDB } }
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
-  convolution_param { num_output: 12 kernel_size: 3 weight_filler { type: "xavier" } } }
+  convolution_param { num_output: 16 kernel_size: 3 weight_filler { type: "xavier" } } }
 layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
 layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"
   pooling_param { pool: MAX kernel_size: 2 stride: 2 } }
 layer { name: "fc1" type: "InnerProduct" bottom: "pool" top: "fc1"
-  inner_product_param { num_output: 48 weight_filler { type: "xavier" } } }
+  inner_product_param { num_output: 128 weight_filler { type: "xavier" } } }
 layer { name: "relu1" type: "ReLU" bottom: "fc1" top: "fc1" }
-layer { name: "drop1" type: "Dropout" bottom: "fc1" top: "fc1" dropout_param { dropout_ratio: 0.5 } }
+layer { name: "drop1" type: "Dropout" bottom: "fc1" top: "fc1" dropout_param { dropout_ratio: 0.4 } }
 layer { name: "fc2" type: "InnerProduct" bottom: "fc1" top: "fc2"
   inner_product_param { num_output: 10 weight_filler { type: "xavier" } } }
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc2" bottom: "label" top: "loss" }
@@ -219,8 +219,8 @@ def test_with_crops_mirrors_and_dropout_the_accuracy_is_within_the_seeds_spread(
     monkeypatch.chdir(place)
     ours, theirs = [], []
     for seed in SEEDS:
-        solver = f"""net: "chance.prototxt" base_lr: 0.1 momentum: 0.9 weight_decay: 0.0005
-            lr_policy: "poly" power: 1 max_iter: 250 test_iter: 7 test_interval: 250
+        solver = f"""net: "chance.prototxt" base_lr: 0.02 momentum: 0.9 weight_decay: 0.0005
+            lr_policy: "poly" power: 1 max_iter: 600 test_iter: 7 test_interval: 600
             test_initialization: false snapshot_after_train: false random_seed: {seed}
             solver_mode: CPU"""
         theirs.append(last_accuracy(caffe_train(caffe_home, solver)))
@@ -233,7 +233,7 @@ def test_with_crops_mirrors_and_dropout_the_accuracy_is_within_the_seeds_spread(
         f"{np.std(ours, ddof=1):.4f}, Caffe's {np.mean(theirs):.4f} ± {np.std(theirs, ddof=1):.4f}; "
         f"difference {difference:+.4f} = {difference / error:+.1f} standard errors"
     )
-    assert min(*ours, *theirs) > 0.5
+    assert min(*ours, *theirs) > 0.8
     assert spread > 0
     assert abs(difference) < spread
     assert abs(difference) < 3 * error
