@@ -113,10 +113,11 @@ def test_no_comment_of_a_published_net_is_lost() -> None:
 
 
 def test_a_negative_size_of_pictures_wraps_as_in_caffe() -> None:
-    net = pb.NetParameter()
-    net.layers.add().layer.MergeFrom(pb.V0LayerParameter(type="images", new_height=-1))
-    assert upgrade_net(net) == []
-    assert net.layer[0].image_data_param.new_height == 2**32 - 1
+    tree = parse_text('layers { layer { type: "images" new_height: -1 } }')
+    assert parse.to_net(tree).layer[0].image_data_param.new_height == 2**32 - 1
+    new = upgrade_tree(tree)
+    assert new.warnings == []
+    assert parse.raw_net(new.tree) == parse.to_net(tree)
 
 
 def test_fields_that_caffe_does_not_know_stay_where_they_were() -> None:
