@@ -145,6 +145,13 @@ def test_a_batch_that_processes_can_not_share_is_refused(sources: dict[str, Any]
         feed_of(sources["Data"](6), world=4)
 
 
+def test_a_test_is_shared_unevenly(sources: dict[str, Any]) -> None:
+    parts = [feed_of(sources["Data"](3), TEST, rank=r, world=4) for r in range(4)]
+    rows = [[b.blobs["label"].tolist() for b in p.once()] for p in parts]
+    assert sorted(x for share in rows for b in share for x in b) == list(range(10, 17))
+    assert not list(parts[0].batches()) and len(first(parts[3], 5)) == 5
+
+
 @pytest.mark.parametrize("kind", ["ImageData", "HDF5Data"])
 def test_each_shuffled_epoch_is_another_permutation(
     sources: dict[str, Callable[..., str]], kind: str

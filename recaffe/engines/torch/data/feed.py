@@ -37,9 +37,9 @@ class Feed:
     So a resumed run sees what an uninterrupted one would have seen. With `world` processes each
     batch is drawn as one, and process `rank` takes its share of the rows: in TRAIN as many as each.
 
-    `batch_size` is the whole batch's (the first data layer's that has an end). `records` is those of an epoch, or
-    None if the layers have no end or no common one. `shapes` are this process's. `memory` holds
-    (data, labels) for each MemoryData layer.
+    `batch_size` is the whole batch's (the first data layer's that has an end). `records` is those of
+    an epoch, or None if the layers have no end or no common one. `shapes` are this process's.
+    `memory` holds (data, labels) for each MemoryData layer.
 
     Raises `NetError` or `DataError`, with the layer's name, for anything that can't be read.
     """
@@ -79,7 +79,8 @@ class Feed:
         self.records = ending[0].records if len(ends) == 1 else None
         for source in self.sources:
             size = source.batch_size
-            if size % world and phase == pb.TRAIN:  # a test's shares may be uneven
+            # A test's shares may be uneven, if they are so for all layers alike.
+            if size % world and (phase == pb.TRAIN or size != self.batch_size):
                 raise NetError(
                     f"Layer {source.layer.name!r} ({source.layer.type}): batch_size {size} can't be "
                     f"shared by {world} processes. Make it a multiple of {world}."
@@ -126,10 +127,11 @@ class Feed:
         return self._read(totals, once=True)
 
     def _read(self, totals: Callable[[], Totals], once: bool) -> Iterator[Batch]:
-        depth = max(1, *(s.layer.data_param.prefetch for s in self.sources))
         threads = 1
         if any(s.decodes for s in self.sources):
             threads = min(_MOST_THREADS, torch.get_num_threads())
+        # Caffe takes the depth from data_param, whatever the layer's type.
+        depth = max(threads, *(s.layer.data_param.prefetch for s in self.sources))
         with ExitStack() as stack:
             # Left in the opposite order: first the threads end, then what they read from is closed.
             loads = [
