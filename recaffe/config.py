@@ -75,6 +75,8 @@ def _run(name: str, own: dict[str, Any], row: dict[str, Any], full: dict[str, An
     net = given.get("net", run["net"])
     model = model_card(net)
     run.update(model.get("finetune", {}))
+    if given.get("batch_size") == "auto":
+        given = {**given, "batch_size": run["batch_size"], "micro_batch": "auto"}
     run.update(given)
     record = min(full["lmdb"]["width"], full["lmdb"]["height"])
     where = f"runs.{name}.crop_size"

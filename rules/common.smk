@@ -97,6 +97,12 @@ def mean_of(run):
     return [f"{DATA}/mean.binaryproto"] if RUNS[run]["mean"] == "file" else []
 
 
+def cores_of(run):
+    """CPU cores of a training: `threads` for each process that `devices` starts."""
+    count = RUNS[run]["devices"]
+    return RUNS[run]["threads"] * (count if isinstance(count, int) else 1)
+
+
 def linear_baselines():
     """Runs that start from pretrained weights, one for each pair of net and weights."""
     seen = {}
@@ -150,7 +156,20 @@ SOLVER_KEYS = (
     "snapshot_epochs",
     "device",
 )
-TRAIN_KEYS = ("batch_size", "iter_size", "patience", "select", "threads", "device")
+TRAIN_KEYS = (
+    "batch_size",
+    "iter_size",
+    "patience",
+    "select",
+    "threads",
+    "device",
+    "devices",
+    "micro_batch",
+    "precision",
+    "channels_last",
+    "compile",
+    "deterministic",
+)
 PREDICT_KEYS = ("crop_size", "mean", "test_batch_size", "threads", "device")
 REPORT_DATA = (
     "labels.txt",

@@ -25,7 +25,7 @@ rule train:
         CONDA
     container:
         CONTAINER
-    threads: lambda w: RUNS[w.run]["threads"]
+    threads: lambda w: cores_of(w.run)
     resources:
         mem_mb=4000,
         runtime=1440,

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from recaffe.engines import jobs
-from recaffe.engines.torch.train import train
+from recaffe.engines.torch.launch import run
 from recaffe.script import script
 
 with script(snakemake.log[0]):
@@ -24,4 +24,4 @@ with script(snakemake.log[0]):
         snapshots=Path(snakemake.params.snapshots),
         title=f"train {snakemake.wildcards.run}",
     )
-    jobs.publish(job, train(job), Path(snakemake.output.weights).parent)
+    jobs.publish(job, run(job), Path(snakemake.output.weights).parent)

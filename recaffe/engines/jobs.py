@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,7 +13,10 @@ from typing import Any
 
 from recaffe.engines.base import PredictJob, TrainJob, TrainResult
 from recaffe.files import sha256, write_aside, write_json
-from recaffe.net.parse import to_solver
+from recaffe.net.parse import read_net, to_solver
+
+# The settings of a run, beyond net and solver, that its last digits follow from.
+NUMERICS = ("threads", "micro_batch", "precision", "channels_last", "compile", "deterministic")
 
 
 def train_job(
@@ -50,6 +54,12 @@ def train_job(
         patience=run["patience"],
         threads=run["threads"],
         device=run["device"],
+        devices=run["devices"],
+        micro_batch=run["micro_batch"],
+        precision=run["precision"],
+        channels_last=run["channels_last"],
+        compile=run["compile"],
+        deterministic=run["deterministic"],
         title=title,
         iters_per_epoch=train["records"] / (run["batch_size"] * run["iter_size"]),
     )
@@ -66,7 +76,8 @@ def job_key(
     """16 hex digits of everything that the numbers of a run follow from.
 
     What a longer or differently watched run shares with a shorter one is left out: snapshots,
-    display and patience. `max_iter` counts, because the schedules scale with it.
+    display and patience. `max_iter` counts, because the schedules scale with it. So is how many
+    devices share a batch, unless BatchNorm makes of each share what it doesn't make of the whole.
     """
     plan = to_solver(solver.read_text(encoding="utf-8"), str(solver))
     for name in ("net", "snapshot", "snapshot_prefix", "display"):
@@ -78,19 +89,27 @@ def job_key(
         "records": [r["sha256"] for r in records],
         "files": [sha256(f) for f in files],
         "copy": list(copy),
-        "threads": settings["run"]["threads"],
+        **{name: settings["run"][name] for name in NUMERICS},
     }
+    if any(x.type == "BatchNorm" for x in read_net(net).layer):
+        parts["devices"] = settings["run"]["devices"]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def publish(job: TrainJob, result: TrainResult, run: Path) -> None:
     """Copy what the job made to its run's folder, and say how it ended in train.json."""
+    assert job.final is not None and job.csv is not None and job.log is not None, "train_job"
     for source in (job.final, job.csv, job.log):
         with write_aside(run / source.name) as aside:
             shutil.copyfile(source, aside)
     write_json(
         run / "train.json",
-        {**asdict(result), "sha256": sha256(job.final), "snapshots": str(job.snapshots)},
+        {
+            **asdict(result),
+            "val_accuracy": None if math.isnan(result.val_accuracy) else result.val_accuracy,
+            "sha256": sha256(job.final),
+            "snapshots": str(job.snapshots),
+        },
     )
 
 

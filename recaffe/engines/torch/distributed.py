@@ -7,7 +7,6 @@ Numbers on the CPU (losses, flags) travel by gloo, gradients on GPUs by NCCL.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from recaffe.errors import TrainError
 
 # Between two meetings of all processes lies at most a test or a snapshot.
 PATIENCE = timedelta(minutes=30)
-# Seconds that closing the connections may take.
-LEAVING = 10.0
+# Process groups are never collected: the last one to forget a group of gloo's joins its threads while
+# it holds Python's lock, and these may be waiting for that lock to let go of a last tensor.
+_KEPT: list[dist.ProcessGroup | None] = []
 
 
 class OtherProcessLost(TrainError):
@@ -109,6 +109,7 @@ def together(group: Group, device: torch.device) -> Iterator[None]:
             timeout=PATIENCE,
             device_id=device if on_gpu else None,
         )
+        _KEPT.append(dist.group.WORLD)
         yield
     except (dist.DistError, RuntimeError) as error:
         if not _is_from_the_others(error):
@@ -119,15 +120,8 @@ def together(group: Group, device: torch.device) -> Iterator[None]:
             "same command again to go on from the last snapshot."
         ) from error
     finally:
-        _leave()
-
-
-def _leave() -> None:
-    """Close the connections, which gloo now and then never ends to do: then without its leave."""
-    if dist.is_initialized():
-        closing = threading.Thread(target=dist.destroy_process_group, daemon=True)
-        closing.start()
-        closing.join(LEAVING)
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def _is_from_the_others(error: Exception) -> bool:

@@ -45,7 +45,4 @@ def _report(outcome: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    status = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)  # threads of the process group must not keep a process that is done
+    sys.exit(main(sys.argv[1:]))
