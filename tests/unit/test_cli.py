@@ -100,6 +100,8 @@ def test_training_writes_what_caffe_train_wrote_and_says_it_in_caffes_lines(
     assert "    Train net output #0: loss = 1.10587 (* 1 = 1.10587 loss)" in lines
     assert "Iteration 5, lr = 0.0015" in lines
     assert "Iteration 0, Testing net (#0)" in lines
+    assert "    Test net output #0: accuracy = 0.285714" in lines
+    assert "    Test net output #1: loss = 1.12501 (* 1 = 1.12501 loss)" in lines
     assert "Snapshotting to binary proto file trained_iter_12.caffemodel" in lines
     assert "Snapshotting solver state to binary proto file trained_iter_12.solverstate" in lines
     assert lines[-1] == "Optimization Done."

@@ -18,7 +18,8 @@ from recaffe.proto import caffe_pb2 as pb
 class Means:
     """The means of all outputs that don't grow with the batch: losses, accuracies.
 
-    What a layer divides by weighs its value, so that the mean over parts is that of the whole.
+    What a layer divides by weighs its value, so that the mean over parts is that of the whole. They
+    stand in Caffe's order, which is that of the alphabet.
     """
 
     def __init__(self, net: Net, device: torch.device) -> None:
@@ -26,7 +27,7 @@ class Means:
         shapes = {t: s for w in net.walked for t, s in zip(w.layer.top, w.tops, strict=False)}
         self.makers = {
             name: makers[name]
-            for name in net.outputs
+            for name in sorted(net.outputs)
             if shapes[name] in ((), (1,)) or makers[name][0].type == "Accuracy"
         }
         self.weights = graph.loss_weights(net.layers)
@@ -42,7 +43,7 @@ class Means:
             self.counts[name] += weight
 
     def outputs(self, group: Group) -> tuple[Output, ...]:
-        """The means over all parts of all processes, in the net's order; vectors one by one."""
+        """The means over all parts of all processes; vectors one by one."""
         flat = [v.tolist() for v in self.values.values()]
         sums = group.sums([x for values in flat for x in values])
         counts = group.sums([x for c in self.counts.values() for x in c.tolist()])

@@ -187,12 +187,12 @@ class Trainer:
             if self.store is not None:
                 state = self.store.files(self.iteration).state
             say(f"Restoring previous solver status from {state}")
-            return
-        for source in sources:
-            say(source.said)
-        given = self.job.weights or ()
-        for path in given if isinstance(given, tuple) else (given,):
-            say(f"Finetuning from {path}", "caffe.cpp")
+        else:
+            for source in sources:
+                say(source.said)
+            given = self.job.weights or ()
+            for path in given if isinstance(given, tuple) else (given,):
+                say(f"Finetuning from {path}", "caffe.cpp")
         say(f"Solving {self.net.name}")
         say(f"Learning Rate Policy: {self.p.lr_policy}")
 
