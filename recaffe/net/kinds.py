@@ -21,6 +21,8 @@ _MAGIC = (
     (b"PK\x03\x04", "a ZIP archive (unpack it first)"),
     (b"\x1f\x8b", "a gzip archive (unpack it first)"),
     (b"BZh", "a bzip2 archive (unpack it first)"),
+    (b"\xff\xfe", "text in UTF-16 (save it as UTF-8)"),
+    (b"\xfe\xff", "text in UTF-16 (save it as UTF-8)"),
     (b"version https://git-lfs", "a Git LFS pointer (run `git lfs pull`)"),
 )
 
@@ -32,6 +34,19 @@ def is_text(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return re.search(r"[\x00-\x08\x0e-\x1f\x7f]", text) is None
+
+
+def not_utf8(data: bytes) -> str | None:
+    """Where text in another encoding, such as Latin-1, stops being UTF-8; None for other files."""
+    if not is_text(data.decode("latin-1").encode()):
+        return None
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        return f"line {line}, column {column}: byte 0x{data[error.start]:02x}"
+    return None
 
 
 def describe(data: bytes) -> str:

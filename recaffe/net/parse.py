@@ -32,9 +32,11 @@ def read_tree(path: Path | str) -> Message:
 def to_tree(data: bytes, source: str) -> Message:
     """The lossless tree of a prototxt's bytes; raises `NetError` with line and column, or one that
     says what the bytes are if they are no text."""
+    if place := kinds.not_utf8(data):
+        raise NetError(f"{source}, {place} is no UTF-8. Save the file as UTF-8.")
     if not kinds.is_text(data):
         raise NetError(
-            f"{source} is not text but {kinds.describe(data)}. A net is a .prototxt file, not weights."
+            f"{source} is no prototxt; it is {kinds.describe(data)}. A net is a .prototxt file, not weights."
         )
     return parse(data.decode("utf-8"), source)
 

@@ -188,7 +188,7 @@ WRONG = {
     "pointer": (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
     "picture": (b"\x89PNG\r\n\x1a\n\0\0", "a PNG picture"),
     "archive": (b"PK\x03\x04\0\0", "a ZIP archive"),
-    "noise": (bytes(range(255, 0, -1)), "none of Caffe's files"),
+    "noise": (bytes(range(250, 0, -1)), "none of Caffe's files"),
     "mean": ((GOLDEN / "mean.binaryproto").read_bytes(), "a binaryproto"),
 }
 
@@ -215,7 +215,7 @@ def test_weights_and_states_are_not_taken_for_each_other() -> None:
     for end, what in (("", "a caffemodel"), (".h5", "HDF5 weights")):
         with pytest.raises(WeightsError, match=f"no solverstate.*{what}"):
             read_state(FORMATS / f"shared.caffemodel{end}")
-    with pytest.raises(NetError, match=r"shared.caffemodel is not text but a caffemodel"):
+    with pytest.raises(NetError, match=r"shared.caffemodel is no prototxt; it is a caffemodel"):
         parse.read_net(FORMATS / "shared.caffemodel")
     for read in (weights.read, read_state):
         with pytest.raises(WeightsError, match="nowhere: No such file"):
@@ -336,6 +336,17 @@ def test_absurd_text_is_one_short_message_with_its_place(text: str) -> None:
     with pytest.raises(NetError, match=r"^net.prototxt, line 1, column \d+: ") as caught:
         parse.to_net(parse_text(text, "net.prototxt"), "net.prototxt")
     assert len(str(caught.value)) < 400
+
+
+def test_a_prototxt_in_another_encoding_is_one_message_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "latin.prototxt").write_bytes('name: "x"\n  # für'.encode("latin-1"))
+    with pytest.raises(NetError, match="latin.prototxt, line 2, column 6: byte 0xfc is no UTF-8"):
+        parse.read_net(tmp_path / "latin.prototxt")
+    (tmp_path / "wide.prototxt").write_text('name: "x"', encoding="utf-16")
+    with pytest.raises(NetError, match="wide.prototxt is no prototxt; it is text in UTF-16"):
+        parse.read_net(tmp_path / "wide.prototxt")
+    (tmp_path / "bom.prototxt").write_text('name: "x"', encoding="utf-8-sig")
+    assert parse.read_net(tmp_path / "bom.prototxt").name == "x"
 
 
 def test_a_long_prototxt_is_read_in_time_that_grows_with_its_length() -> None:

@@ -32,7 +32,7 @@ def upgrade_file(source: Path | str, target: Path | str) -> list[str]:
         raise NetError(f"{source}: {error.strerror}. Name a prototxt or caffemodel.") from error
     if not data:
         raise NetError(f"{source} is an empty file. Name a prototxt or caffemodel.")
-    if not kinds.is_text(data):
+    if not kinds.is_text(data) and not kinds.not_utf8(data):
         return _binary(data, source, target)
     tree = parse.to_tree(data, str(source))
     if is_solver(tree):
