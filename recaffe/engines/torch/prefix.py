@@ -5,22 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from recaffe.engines.torch.net import Net
+from recaffe.engines.torch.snapshots import write_snapshot
 from recaffe.engines.torch.solvers import Solver
 from recaffe.errors import MachineError
-from recaffe.net import weights
-from recaffe.net.state import State, write_state
-from recaffe.proto import caffe_pb2 as pb
 
 
 def save(net: Net, solver: Solver, iteration: int) -> tuple[Path, Path]:
     """Write PREFIX_iter_N.caffemodel and .solverstate (or both .h5); returns the two paths."""
-    stem = f"{solver.p.snapshot_prefix}_iter_{iteration}"
-    suffix = ".h5" if solver.p.snapshot_format == pb.SolverParameter.HDF5 else ""
-    model, state = Path(f"{stem}.caffemodel{suffix}"), Path(f"{stem}.solverstate{suffix}")
-    weights.write(net.to_proto(), model)
-    history = [h.cpu().numpy() for h in solver.history]
-    write_state(State(iteration, str(model), solver.current_step(iteration), history), state)
-    return model, state
+    stem = Path(f"{solver.p.snapshot_prefix}_iter_{iteration}")
+    return write_snapshot(net, solver, iteration, stem)
 
 
 def check_writable(prefix: str) -> None:

@@ -92,7 +92,7 @@ class Solver:
         self._groups = self._grouped()
 
     @torch.no_grad()
-    def step(self, rate: float, iteration: int = 0) -> None:
+    def step(self, rate: float, iteration: int) -> None:
         """Update number `iteration` from the gradients, which are summed over iter_size.
 
         All gradients are None afterwards. A parameter that has none counts as one with a gradient
