@@ -51,6 +51,9 @@ def main(args: argparse.Namespace) -> int:
         say(f"Using GPUs {args.gpu or device}")
     if resume is not None:
         say(f"Resuming from {resume}")
+    state = tuple(options.stages(args.stage))
+    if weights and os.environ.get("RANK", "0") == "0":
+        _say_what_fits(solver, args.level, state, weights)
     say("Starting Optimization")
     run(
         TrainJob(
@@ -61,12 +64,41 @@ def main(args: argparse.Namespace) -> int:
             device=device,
             devices=devices,
             level=args.level,
-            stages=tuple(options.stages(args.stage)),
+            stages=state,
             sigint_effect=args.sigint_effect,
             sighup_effect=args.sighup_effect,
         )
     )
     return 0
+
+
+def _say_what_fits(solver: Path, level: int, stages: tuple[str, ...], files: list[Path]) -> None:
+    """Name the layers that the net or the weights have alone: a typo in a name shows nowhere else.
+
+    Raises `WeightsError` if the two have no layer in common.
+    """
+    from recaffe.engines.torch.nets import read_solver, train_net
+    from recaffe.errors import WeightsError
+    from recaffe.glog import say
+    from recaffe.net import graph, weights
+    from recaffe.proto import caffe_pb2 as pb
+
+    net = train_net(read_solver(solver), level, stages).net
+    layers = graph.of_phase(net, pb.TRAIN)
+    wanted = {x.name for x in layers if graph.blob_count(x)}
+    found: set[str] = set()
+    for file in files:
+        given = set(weights.read(file, layers))
+        for name in sorted(given - wanted):
+            say(f"Ignoring source layer {name}", "net.cpp")
+        found |= given & wanted
+    if not found:
+        raise WeightsError(
+            f"No layer of {' or '.join(map(str, files))} has a namesake in the net, so nothing would "
+            "be copied. Give the net's own weights, or leave --weights out."
+        )
+    for name in sorted(wanted - found):
+        say(f"Layer {name} is in none of the weights: it starts as its fillers say.", "net.cpp")
 
 
 def _devices(gpu: str, solver: Path) -> tuple[str, int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
 
+from recaffe.errors import NetError
 from recaffe.net import graph, shapes
 from recaffe.net.layered import Layout, layout
 from recaffe.net.shapes import LayerShapes, Shape
@@ -64,7 +65,8 @@ class Box:
 def svg(net: pb.NetParameter, walks: Sequence[Sequence[LayerShapes]], rankdir: str = "TB") -> str:
     """The SVG of a net.
 
-    `walks` holds the shapes of each phase to draw (one, or both for a picture of all layers).
+    `walks` holds the shapes of each phase to draw (one, or both for a picture of all layers), or
+    what `unshaped` makes of them.
     `rankdir` is TB (downwards) or LR (to the right).
     """
     order = {id(x): i for i, x in enumerate(net.layer)}
@@ -78,6 +80,11 @@ def svg(net: pb.NetParameter, walks: Sequence[Sequence[LayerShapes]], rankdir: s
     for i, box in enumerate(boxes):
         box.x, box.y = _point(placed.across[i], along[placed.rank[i]], down)
     return _document(net.name, boxes, edges, placed, along, down)
+
+
+def unshaped(layers: Sequence[pb.LayerParameter]) -> list[LayerShapes]:
+    """A phase whose shapes nobody knows, such as that of a net with a layer of its author's own."""
+    return [LayerShapes(layer, [], [], []) for layer in layers]
 
 
 Edge = tuple[int, int, str]
@@ -100,6 +107,10 @@ def _graph(
         for made, member in zip(writers, members, strict=True):
             if index not in member:
                 continue
+            if missing := [b for b in layer.bottom if b not in made]:
+                raise NetError(
+                    f"Layer {layer.name!r}: no layer above makes its bottom {missing[0]!r}."
+                )
             below = [made[b] for b in layer.bottom]
             if index not in home:
                 in_place = len(below) == 1 and list(layer.bottom) == list(layer.top)
@@ -119,6 +130,13 @@ def _graph(
 
 def detail(layer: pb.LayerParameter) -> str:
     """A layer's type and what matters of its parameters, in a few words."""
+    try:
+        return ", ".join(_words(layer))
+    except NetError:  # a mistake in its parameters, or kernels of other than two axes
+        return layer.type
+
+
+def _words(layer: pb.LayerParameter) -> list[str]:
     words = [layer.type]
     if layer.type in ("Convolution", "Deconvolution"):
         c = layer.convolution_param
@@ -140,7 +158,7 @@ def detail(layer: pb.LayerParameter) -> str:
         words.append(f"top {layer.accuracy_param.top_k}")
     elif layer.include and layer.type in graph.DATA and layer.include[0].HasField("phase"):
         words.append(pb.Phase.Name(layer.include[0].phase))
-    return ", ".join(words)
+    return words
 
 
 def _window(w: shapes.Window) -> list[str]:
@@ -205,11 +223,12 @@ def _document(
     for (a, b, blob), path in zip(edges, placed.paths, strict=True):
         start, end = _port(boxes[a], blob, down), _entry(boxes[b], down)
         points = [start, *(_point(x, along[r], down) for r, x in path), end]
-        shape = _shape(boxes[a].sizes[blob])
+        size = boxes[a].sizes.get(blob)
+        shape = "" if size is None else _shape(size)
         lines.append(
-            f'<path d="{_curve(points, down)}"><title>{escape(blob)}: {shape}</title></path>'
+            f'<path d="{_curve(points, down)}"><title>{escape(f"{blob} {shape}".strip())}</title></path>'
         )
-        if (a, blob) not in named:
+        if shape and (a, blob) not in named:
             named.add((a, blob))
             x, y = (start[0] + 5, start[1] + 14) if down else (start[0] + 5, start[1] - 4)
             labels.append(f'<text x="{x:.1f}" y="{y:.1f}">{shape}</text>')

@@ -118,6 +118,21 @@ def test_a_snapshot_goes_on_to_the_same_weights(golden: Path) -> None:
     assert (golden / "trained_iter_12.caffemodel").read_bytes() == whole
 
 
+def test_layers_that_net_or_weights_have_alone_are_named_before_training(
+    golden: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blobs = weights.read("start.caffemodel")
+    blobs["fcc"] = blobs.pop("fc")  # a typo, which Caffe would answer with a random layer
+    layers = [(name, "InnerProduct", b) for name, b in blobs.items()]
+    weights.write(weights.to_net("golden", layers), "typo.caffemodel")
+    assert recaffe(f"train --solver {solver(golden, max_iter=1)} --weights typo.caffemodel") == 0
+    said = texts(capsys.readouterr().err)
+    assert "Ignoring source layer fcc" in said
+    assert [x for x in said if x.startswith("Layer ")] == [
+        "Layer fc is in none of the weights: it starts as its fillers say."
+    ]
+
+
 def test_ctrl_c_saves_the_state_and_ends_without_a_traceback(golden: Path) -> None:
     file = solver(golden, max_iter=100000, snapshot=None)
     command = [sys.executable, "-m", "recaffe", "train", "--solver", file]
@@ -243,6 +258,17 @@ def test_the_picture_has_each_layer_in_a_box_of_its_own(tmp_path: Path, rankdir:
         assert apart
 
 
+def test_a_net_with_layers_of_its_authors_own_is_drawn_without_shapes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = 'layer { name: "mine <1>" type: "Python" bottom: "data" top: "mine" }\n'
+    (tmp_path / "net.prototxt").write_text(INPUT + own)
+    assert main(["draw", str(tmp_path / "net.prototxt"), str(tmp_path / "net.svg")]) == 0
+    assert "shows no shapes" in capsys.readouterr().err
+    shown = "".join(ET.parse(tmp_path / "net.svg").getroot().itertext())
+    assert "mine <1>" in shown and "Python" in shown and "2×3×9×9" not in shown
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_graph_is_laid_out_downwards_and_without_overlap(data: st.DataObject) -> None:
@@ -277,6 +303,7 @@ CASES = {
     "a brace too few": (["summary", "open.prototxt"], 1, "open.prototxt, line 2, column 1"),
     "an unknown key in a solver": (["train", "--solver", "bad_solver.prototxt"], 1, "bad_solver.prototxt, line 2"),
     "weights of another net": (["test", "--model", "wide.prototxt", "--weights", "theirs.caffemodel"], 1, "conv1"),
+    "weights with no layer of the net": (["train", "--solver", "solver.prototxt", "--weights", "strange.caffemodel"], 1, "has a namesake"),
     "a deploy net to test": (["test", "--model", "deploy.prototxt", "--weights", "theirs.caffemodel"], 1, "train_val"),
     "a train_val to convert": (["convert", "net.prototxt", "theirs.caffemodel", "x.py"], 1, "deploy"),
     "no such GPU": (["time", "--model", "net.prototxt", "--gpu", "97"], 1, "GPU"),
@@ -299,6 +326,9 @@ def test_a_mistake_is_one_message_that_names_it(
     (golden / "bad.prototxt").write_text('name: "x"\nlayer { name: "a" type: 7 }\n')
     (golden / "open.prototxt").write_text('layer { name: "a"\n')
     (golden / "bad_solver.prototxt").write_text('net: "net.prototxt"\nbase_rl: 1\n')
+    weights.write(
+        weights.to_net("x", [("x", "Bias", [np.ones(1, np.float32)])]), "strange.caffemodel"
+    )
     arguments, status, said = CASES[case]
     assert main(arguments) == status
     out, err = capsys.readouterr()
