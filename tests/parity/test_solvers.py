@@ -111,6 +111,9 @@ def table(request: pytest.FixtureRequest) -> Iterator[dict[str, list[Row]]]:
 
 
 def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
+    # max() passes over a nan that is not its first argument.
+    assert np.isfinite(ours).all()
+    assert np.isfinite(theirs).all()
     return float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-30))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 from collections.abc import Iterator
@@ -48,6 +49,7 @@ def last_accuracy(log: str) -> float:
 def furthest(ours: dict[int, float], theirs: dict[int, float]) -> float:
     """The greatest relative difference of two curves, which must have the same iterations."""
     assert ours.keys() == theirs.keys()
+    assert all(map(math.isfinite, (*ours.values(), *theirs.values())))
     return max(abs(ours[i] - theirs[i]) / abs(theirs[i]) for i in theirs)
 
 
