@@ -59,14 +59,16 @@ def _fill(draw: st.DrawFn, message: Any, f: Any) -> None:
 
 @st.composite
 def inputs(draw: st.DrawFn, net: pb.NetParameter) -> None:
-    """Net inputs of one form, or none, or names without shapes as old caffemodels have them."""
+    """Net inputs of one form, or none, or names without shapes as old caffemodels have them; and
+    now and then more shapes than names."""
     names = draw(st.lists(NAMES, max_size=2, unique=True))
+    count = len(names) + draw(st.sampled_from((0, 0, 1)))
     net.input.extend(names)
     form = draw(st.sampled_from(("none", "dim", "shape", "both")))
     if form in ("dim", "both"):
-        net.input_dim.extend(draw(st.lists(st.integers(1, 9), min_size=4, max_size=4)) * len(names))
+        net.input_dim.extend(draw(st.lists(st.integers(1, 9), min_size=4, max_size=4)) * count)
     if form in ("shape", "both"):
-        for _ in names:
+        for _ in range(count):
             net.input_shape.add(dim=draw(st.lists(st.integers(1, 9), max_size=3)))
 
 

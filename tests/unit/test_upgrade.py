@@ -149,6 +149,45 @@ def test_what_a_net_of_2013_loses_is_named() -> None:
     assert parse.unknown_fields(new.tree) == ["line 28: layer.new"]
 
 
+def test_no_comment_of_a_net_of_2013_is_lost() -> None:
+    text = """# a
+    name: "x" # b
+    debug_info: true
+    input: "d" # c
+    layers { # d
+      # e
+      layer { # f
+        # g
+        name: "pad" type: "padding" pad: 1 # h
+        # i
+      } # j
+      bottom: "d" top: "p" # k
+      # l
+    } # m
+    # n
+    layers {
+      # o
+      layer {
+        name: "conv" # p
+        type: "conv" # q
+        # r
+        weight_filler { type: "xavier" } # s
+        # t
+      } # u
+      bottom: "p" # v
+      # w
+    } # x
+    # y"""
+    new = upgrade_tree(parse_text(text))
+    assert new.warnings == ["field 'debug_info' of the net is not carried over"]
+    assert sorted(re.findall("# .", new.tree.render())) == sorted(re.findall("# .", text))
+
+
+def test_shapes_beyond_the_inputs_are_passed_over_as_in_caffe() -> None:
+    net = parse.to_net(parse_text('input: "a" input_shape { dim: 1 } input_shape { dim: 2 }'))
+    assert [list(s.dim) for s in net.layer[0].input_param.shape] == [[1]]
+
+
 def test_an_unknown_field_that_clashes_with_todays_form_is_named_and_goes() -> None:
     text = """# one
     layers { top: "x" layer { name: "x" type: "conv" num_output: 3 # two
