@@ -59,6 +59,7 @@ def torch_device(gpu: str, cpu_threads: int) -> torch.device:
     """
     import torch
 
+    from recaffe.engines.torch.allocator import keep_freed_memory
     from recaffe.engines.torch.devices import pick_device
 
     if cpu_threads > 0:
@@ -66,7 +67,10 @@ def torch_device(gpu: str, cpu_threads: int) -> torch.device:
     numbers = gpus(gpu)
     if numbers is None:
         return pick_device("cuda")
-    return pick_device(f"cuda:{numbers[0]}" if numbers else "cpu")
+    if numbers:
+        return pick_device(f"cuda:{numbers[0]}")
+    keep_freed_memory()
+    return pick_device("cpu")
 
 
 def at_least_one(iterations: int) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from recaffe.engines.base import Predictions, PredictJob
+from recaffe.engines.torch.allocator import keep_freed_memory
 from recaffe.engines.torch.data import Feed
 from recaffe.engines.torch.devices import pick_device
 from recaffe.engines.torch.net import Net
@@ -24,6 +25,8 @@ def predict(job: PredictJob, blob: str = "", title: str = "test") -> Predictions
     """
     torch.set_num_threads(job.threads)
     device = pick_device(job.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     param = read_net(job.deploy)
     source = next((x for x in param.layer if x.type == "Input"), None)
     if source is None:
