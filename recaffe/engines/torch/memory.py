@@ -14,8 +14,8 @@ from recaffe.net.graph import DATA
 from recaffe.net.shapes import LayerShapes
 from recaffe.net.summary import memory
 
-# What estimates leave out (libraries' own workspaces, fragments) is some of what is there.
-SHARE = 0.9
+# What estimates leave out (libraries' own copies and workspaces, fragments) takes as much again.
+SHARE = 0.5
 _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),

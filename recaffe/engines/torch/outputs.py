@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recaffe.engines.base import Output
 from recaffe.engines.torch.distributed import Group
-from recaffe.engines.torch.losses import counts_labels, valid
+from recaffe.engines.torch.losses import adds_up, counts_labels, valid
 from recaffe.engines.torch.net import Net
 from recaffe.net import graph
 from recaffe.proto import caffe_pb2 as pb
@@ -18,11 +18,13 @@ from recaffe.proto import caffe_pb2 as pb
 class Means:
     """The means of all outputs that don't grow with the batch: losses, accuracies.
 
-    What a layer divides by weighs its value, so that the mean over parts is that of the whole. They
-    stand in Caffe's order, which is that of the alphabet.
+    What a layer divides by weighs its value, so that the mean over parts is that of the whole; a
+    loss that doesn't divide is that of `whole` pictures, a batch of all processes. They stand in
+    Caffe's order, which is that of the alphabet.
     """
 
-    def __init__(self, net: Net, device: torch.device) -> None:
+    def __init__(self, net: Net, device: torch.device, whole: int) -> None:
+        self.whole = whole
         makers = {top: (x, i) for x in net.layers for i, top in enumerate(x.top)}
         shapes = {t: s for w in net.walked for t, s in zip(w.layer.top, w.tops, strict=False)}
         self.makers = {
@@ -38,6 +40,10 @@ class Means:
     def add(self, blobs: dict[str, Tensor], pictures: int) -> None:
         """Count a part in; `blobs` are the outputs and the labels, on the device."""
         for name, (layer, top) in self.makers.items():
+            if layer.type in graph.LOSSES and adds_up(layer):
+                self.values[name] += blobs[name].detach().double().reshape(-1)
+                self.counts[name] += pictures / self.whole
+                continue
             weight = _weight(layer, top, blobs, pictures)
             self.values[name] += blobs[name].detach().double().reshape(-1) * weight
             self.counts[name] += weight

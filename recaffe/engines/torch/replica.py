@@ -27,12 +27,13 @@ class Replica(nn.Module):
         super().__init__()
         self.net, self.terms, self.precision = net, terms, precision
         self.compiled: Callable[[Blobs], Blobs] | None = None
+        self._say: Callable[[str], None] = print
 
     def forward(self, inputs: Blobs, shares: Sequence[float]) -> tuple[Tensor, Blobs]:
         """The loss (a scalar) and the net's output blobs, without gradients."""
         device = next(iter(self.net.parameters())).device
         with autocast(self.precision, device):
-            blobs = (self.compiled or self.net)(inputs)
+            blobs = self._run(inputs)
         loss: Tensor | None = None
         for term, share in zip(self.terms, shares, strict=True):
             value = blobs[term.blob].sum() * (term.weight * share)
@@ -40,9 +41,22 @@ class Replica(nn.Module):
         assert loss is not None, "terms() finds at least one"
         return loss, {name: blobs[name].detach() for name in self.net.outputs}
 
-    def compile_net(self) -> None:
-        """Run the net by `torch.compile` from now on."""
-        self.compiled = torch.compile(self.net)
+    def compile_net(self, say: Callable[[str], None]) -> None:
+        """Run the net by `torch.compile` from now on; where that can't be done, `say` so and don't."""
+        self.compiled, self._say = torch.compile(self.net), say
+
+    def _run(self, inputs: Blobs) -> Blobs:
+        if self.compiled is None:
+            return self.net(inputs)
+        try:
+            return self.compiled(inputs)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            self.compiled = None
+            reason = str(error).strip().splitlines()[0]
+            self._say(
+                f"compile: torch.compile can't do this net here, so it runs as it is ({reason})"
+            )
+            return self.net(inputs)
 
 
 class Together:
@@ -80,11 +94,13 @@ def by_trial(replica: Replica, blobs: Blobs, pictures: int) -> Callable[[int], b
     """
 
     def fits(some: int) -> bool:
-        part = split(blobs, pictures // some)[0]
+        # The second pass finds the gradients of the first in its way.
+        parts = split(blobs, pictures // some)[:2]
         before = [s.clone() for s in statistics(replica.net)]
         try:
-            loss, _ = replica(part, [1.0] * len(replica.terms))
-            loss.backward()
+            for part in parts:
+                loss, _ = replica(part, [1.0] * len(replica.terms))
+                loss.backward()
             return True
         except (RuntimeError, MemoryError) as error:
             if not memory.is_out_of_memory(error):

@@ -49,7 +49,7 @@ class Tester:
     @torch.no_grad()
     def test(self, iteration: int) -> Test:
         """The means over all records after `iteration` updates."""
-        means = Means(self.net, self.device)
+        means = Means(self.net, self.device, self.feed.batch_size)
         batches = self.feed.once() if self.feed.records is not None else self._some()
         for batch, blobs in on_device(batches, self.device, self.channels_last):
             with autocast(self.precision, self.device):

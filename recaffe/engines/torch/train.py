@@ -100,13 +100,13 @@ class Trainer:
         self.unread: list[Tensor] = []
         self.best, self.best_digest, self.accuracy = Best(), "", math.nan
         seconds = self._resume(saved)
-        if job.compile:
-            self.replica.compile_net()
         self.together = Together(self.replica, group)
         self.recorder = Recorder(
             job.log, job.csv, self.iteration, p.max_iter, job.title, job.iters_per_epoch, seconds,
             muted=not group.first,
         )  # fmt: skip
+        if job.compile:
+            self.replica.compile_net(self.recorder.say)
         self.free = memory.available(device)
         self.parts = 1
         self._announce([source, *tested])
@@ -285,7 +285,7 @@ class Trainer:
         for i in range(p.iter_size):
             _, blobs = next(batches)
             last = i == p.iter_size - 1
-            means = Means(self.net, self.device) if display and last else None
+            means = self._means() if display and last else None
             try:
                 loss = self._batch(blobs, i, last, display and p.debug_info, means)
             except (RuntimeError, MemoryError) as error:
@@ -299,6 +299,9 @@ class Trainer:
         if len(self.unread) >= UNREAD or (self.device.type == "cpu" and self.group.world == 1):
             self._read_losses()
         return outputs
+
+    def _means(self) -> Means:
+        return Means(self.net, self.device, self.feed.batch_size)
 
     def _batch(self, blobs: Blobs, i: int, last: bool, debug: bool, means: Means | None) -> Tensor:
         """Add the gradients of batch `i` of an iteration; returns its loss (this process's share)."""
@@ -420,9 +423,10 @@ class Trainer:
             self.parts = memory.parts(own, int(wanted))
             return batches
         first = next(batches)
-        fits = memory.by_estimate(self.net.walked, self.device)
-        if self.device.type == "cuda":
-            fits = by_trial(self.replica, first[1], own)
+        fits = by_trial(self.replica, first[1], own)
+        if self.device.type == "cpu":  # which promises memory that it may not have
+            expected, tried = memory.by_estimate(self.net.walked, self.device), fits
+            fits = lambda n: expected(n) and tried(n)  # noqa: E731 - one use
         self.parts = self.group.highest(own // (memory.largest(own, fits) or 1))
         self.recorder.say(f"micro_batch: auto is {own // self.parts} of {own} pictures at once")
         return itertools.chain([first], batches)

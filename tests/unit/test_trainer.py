@@ -1,0 +1,465 @@
+"""The trainer does what Caffe's Solver does with any solver.prototxt, and no device changes that."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recaffe import config
+from recaffe.config import ROOT
+from recaffe.engines.base import TrainJob, TrainResult
+from recaffe.engines.torch import losses as losses_of
+from recaffe.engines.torch import memory, nets
+from recaffe.engines.torch.data import Feed
+from recaffe.engines.torch.devices import keeps_channels_last, numerics, pick_device, processes
+from recaffe.engines.torch.net import Net
+from recaffe.engines.torch.train import train
+from recaffe.errors import ConfigError, Interrupted, MachineError, TrainError
+from recaffe.net import weights
+from recaffe.net.parse import read_net
+from recaffe.proto import caffe_pb2 as pb
+from tests.training import BATCH_NORM, IGNORE, write_training
+
+CPU = torch.device("cpu")
+LINE = re.compile(r"^I\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ (\w+\.cpp):\d+\] (.*)$")
+
+
+def lines(text: str) -> list[str]:
+    """What Caffe's log lines say; anything else is not a line."""
+    return [m.group(2) for line in text.splitlines() if (m := LINE.match(line))]
+
+
+def logged(job: TrainJob) -> tuple[list[str], TrainResult]:
+    log = job.solver.with_name("log")
+    result = train(replace(job, log=log, device="cpu"))
+    return lines(log.read_text()), result
+
+
+def losses(said: list[str]) -> list[float]:
+    found = [re.match(r"Iteration \d+ \(.*\), loss = (\S+)$", line) for line in said]
+    return [float(m.group(1)) for m in found if m]
+
+
+def same(one: Path, two: Path, tolerance: float = 0.0) -> bool:
+    a, b = weights.read(one), weights.read(two)
+    return all(
+        np.abs(x - y).max() <= tolerance * np.abs(x).max()
+        for name in a
+        for x, y in zip(a[name], b[name], strict=True)
+    )
+
+
+def final(folder: Path, **changes: object) -> Path:
+    """The weights that a training in `folder` ends with; keys of TrainJob may be changed."""
+    job = TrainJob(folder / "solver.prototxt", device="cpu", log=folder / "log")
+    train(replace(job, **changes))  # type: ignore[arg-type]
+    return folder / "snap_iter_16.caffemodel"
+
+
+def test_a_caffe_users_solver_leaves_what_caffe_leaves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    solver = write_training(tmp_path)
+    train(TrainJob(solver, device="cpu"))
+    names = sorted(p.name for p in tmp_path.glob("snap*"))
+    assert names == sorted(
+        f"snap_iter_{i}.{kind}" for i in (8, 16) for kind in ("caffemodel", "solverstate")
+    )
+    said = lines(capsys.readouterr().err)
+    assert f"Creating training net from net file: {tmp_path}/net.prototxt" in said
+    assert [line for line in said if "Testing net" in line] == [
+        f"Iteration {i}, Testing net (#0)" for i in (0, 8, 16)
+    ]
+    shown = [line for line in said if line.startswith("    Train net output #0: aux_loss = ")]
+    for line in shown:
+        value, weighed = re.findall(r"= (\S+)", line)[0], re.findall(r"= (\S+) loss\)", line)[0]
+        assert "(* 0.3 = " in line
+        assert float(weighed) == pytest.approx(0.3 * float(value), rel=1e-4)
+    assert len(shown) == 4
+    assert said[-1] == "Optimization Done."
+
+
+def test_a_run_goes_on_from_a_solverstate_as_if_never_stopped(tmp_path: Path) -> None:
+    write_training(tmp_path)
+    whole = final(tmp_path).read_bytes()
+    (tmp_path / "snap_iter_16.caffemodel").unlink()
+    resumed = final(tmp_path, resume=tmp_path / "snap_iter_8.solverstate")
+    assert resumed.read_bytes() == whole
+
+
+def test_several_test_nets_each_with_its_state(tmp_path: Path) -> None:
+    solver = write_training(
+        tmp_path, net="", test_iter=3, train_net=f'"{tmp_path}/net.prototxt"',
+        test_net=f'"{tmp_path}/net.prototxt" test_net: "{tmp_path}/net.prototxt" test_iter: 3 '
+        'test_state { } test_state { stage: "deep" }',
+    )  # fmt: skip
+    net = tmp_path / "net.prototxt"
+    net.write_text(
+        net.read_text() + 'layer { name: "top2" type: "Accuracy" bottom: "fc" bottom: "label" '
+        'top: "top2" accuracy_param { top_k: 2 } include { phase: TEST stage: "deep" } }'
+    )
+    said, result = logged(TrainJob(solver))
+    tested = said[said.index("Iteration 16, Testing net (#0)") :]
+    second = tested[tested.index("Iteration 16, Testing net (#1)") :]
+    assert not any("top2" in line for line in tested[: -len(second)])
+    assert any("Test net output #3: top2 = " in line for line in second)
+    assert result.val_accuracy > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_net": '"x"'}, "names 2 nets to train .net, train_net."),
+        ({"net": ""}, "names 0 nets to train"),
+        ({"test_interval": 0}, "test_interval is 0"),
+        ({"test_state": "{ } test_state { }"}, "2 test_state for 1 test nets"),
+        ({"test_iter": "", "test_net": '"x"'}, "1 test nets and 0 test_iter"),
+        ({"snapshot_prefix": '"/proc/nowhere/snap"'}, "can't be written to /proc/nowhere"),
+    ],
+)
+def test_a_solver_that_caffe_refuses_is_refused(
+    tmp_path: Path, changes: dict[str, str | float], message: str
+) -> None:
+    solver = write_training(tmp_path, **changes)
+    with pytest.raises((ConfigError, MachineError), match=message):
+        train(TrainJob(solver, device="cpu"))
+
+
+def test_a_prefix_that_is_missing_or_a_folder_is_named_after_the_solver(tmp_path: Path) -> None:
+    assert nets.read_solver(write_training(tmp_path, snapshot_prefix="")).snapshot_prefix == str(
+        tmp_path / "solver"
+    )
+    solver = write_training(tmp_path, snapshot_prefix=f'"{tmp_path}"')
+    assert nets.read_solver(solver).snapshot_prefix == str(tmp_path / "solver")
+
+
+@pytest.mark.parametrize("loss", ["", IGNORE])
+def test_a_test_counts_each_record_once(tmp_path: Path, loss: str) -> None:
+    accuracy = (
+        'layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy" '
+        'top: "classes" include { phase: TEST } accuracy_param { %s } }'
+        % ("ignore_label: 2" if loss else "")
+    )
+    solver = write_training(tmp_path, loss=loss, accuracy=accuracy, max_iter=4, base_lr=0.02)
+    said, result = logged(TrainJob(solver))
+    net = read_net(tmp_path / "net.prototxt")
+    whole = next(x for x in net.layer if x.type == "Data" and x.include[0].phase == pb.TEST)
+    whole.data_param.batch_size = 13
+    feed = Feed(net, pb.TEST, 0)
+    tested = Net(net, pb.TEST, feed.shapes)
+    tested.load(weights.read(tmp_path / "snap_iter_4.caffemodel"))
+    with torch.no_grad():
+        blobs = tested(next(feed.once()).to(CPU))
+    shown = dict(re.findall(r"Test net output #\d+: (\w+) = (\S+)", "\n".join(said)))
+    assert 0 < result.val_accuracy < 1
+    assert result.val_accuracy == pytest.approx(float(blobs["accuracy"]))
+    assert float(shown["loss"]) == pytest.approx(float(blobs["loss"]), rel=1e-5)
+    by_class = re.findall(r"Test net output #\d+: classes = (\S+)", "\n".join(said))[-3:]
+    assert [float(x) for x in by_class] == pytest.approx(blobs["classes"].tolist(), rel=1e-5)
+
+
+def test_the_shown_loss_is_the_mean_of_the_last_few(tmp_path: Path) -> None:
+    each = losses(logged(TrainJob(write_training(tmp_path, average_loss=1, display=1)))[0])
+    smooth = losses(logged(TrainJob(write_training(tmp_path, average_loss=3, display=1)))[0])
+    assert len(each) == len(smooth) == 16
+    for i, value in enumerate(smooth):
+        window = each[max(0, i - 2) : i + 1]
+        assert value == pytest.approx(sum(window) / len(window), rel=1e-4)
+
+
+def test_iter_size_adds_up_to_a_larger_batch(tmp_path: Path) -> None:
+    one = final(write_training(tmp_path / "a", batch=8, drop=0, iter_size=1).parent)
+    # Windows and mirrors are drawn for each batch, so the halves see others: no crop, no mirror.
+    two = final(write_training(tmp_path / "b", batch=4, drop=0, iter_size=2).parent)
+    assert not same(one, two, 1e-4), "the same draws would be a coincidence"
+    for name, batch, size in (("c", 8, 1), ("d", 4, 2)):
+        folder = write_training(tmp_path / name, batch=batch, drop=0, iter_size=size).parent
+        net = (folder / "net.prototxt").read_text()
+        (folder / "net.prototxt").write_text(
+            net.replace("crop_size: 10", "").replace("mirror: true", "")
+        )
+    assert same(final(tmp_path / "c"), final(tmp_path / "d"), 1e-5)
+
+
+def test_debug_info_says_mean_absolute_values_of_blobs_and_gradients(tmp_path: Path) -> None:
+    solver = write_training(tmp_path, debug_info="true", max_iter=1, drop=0.0, test_interval=100)
+    said, _ = logged(TrainJob(solver))
+    p = nets.read_solver(solver)
+    feed = Feed(read_net(p.net), pb.TRAIN, 3)
+    net = Net(read_net(p.net), pb.TRAIN, feed.shapes, seed=3)
+    inputs = next(feed.batches()).to(CPU)
+    blobs = net(inputs)
+    net.loss(blobs).backward()
+    expected = {
+        "    [Forward] Layer data, top blob data data:": inputs["data"],
+        "    [Forward] Layer relu, top blob conv data:": blobs["conv"],
+        "    [Forward] Layer fc, param blob 0 data:": net.blobs["fc"][0],
+        "    [Forward] Layer loss, top blob loss data:": blobs["loss"],
+        "    [Backward] Layer fc, param blob 0 diff:": net.blobs["fc"][0].grad,
+        "    [Backward] Layer conv, param blob 1 diff:": net.blobs["conv"][1].grad,
+    }
+    for start, blob in expected.items():
+        (line,) = [x for x in said if x.startswith(start)]
+        assert blob is not None
+        assert float(line.split()[-1]) == pytest.approx(float(blob.detach().abs().mean()), rel=1e-4)
+    backward = [x.split()[2].rstrip(",") for x in said if x.startswith("    [Backward] Layer")]
+    order = ["loss", "fc", "aux_loss", "aux", "drop", "pool", "relu", "conv"]
+    assert list(dict.fromkeys(backward)) == [x for x in order if x in backward]
+    assert any(
+        x.startswith("    [Backward] All net params (data, diff): L1 norm = (") for x in said
+    )
+
+
+def test_a_seed_of_minus_one_is_drawn_and_named(tmp_path: Path) -> None:
+    solver = write_training(tmp_path, random_seed=-1, max_iter=4)
+    drawn = []
+    for _ in range(2):
+        said, _ = logged(TrainJob(solver))
+        drawn.append(re.findall(r"this run's seed is (\d+)", "\n".join(said))[0])
+    assert drawn[0] != drawn[1]
+    write_training(tmp_path, random_seed=int(drawn[1]), max_iter=4)
+    again = tmp_path / "again.caffemodel"
+    train(TrainJob(solver, device="cpu", final=again, log=tmp_path / "log"))
+    assert same(again, tmp_path / "snap_iter_4.caffemodel")
+
+
+def test_a_drawn_seed_outlives_a_stop(tmp_path: Path) -> None:
+    solver = write_training(tmp_path, random_seed=-1, max_iter=8)
+    job = TrainJob(solver, tmp_path / "own", final=tmp_path / "final", log=tmp_path / "log",
+                   csv=tmp_path / "csv", device="cpu")  # fmt: skip
+    train(job)
+    seed = re.findall(r"seed is (\d+)", job.log.read_text())  # type: ignore[union-attr]
+    write_training(tmp_path, random_seed=-1, max_iter=16)
+    train(job)
+    assert re.findall(r"seed is (\d+)", job.log.read_text()) == seed * 2  # type: ignore[union-attr]
+
+
+def test_nets_without_accuracy_or_test_still_train(tmp_path: Path) -> None:
+    job = TrainJob(write_training(tmp_path, accuracy=""), tmp_path / "own",
+                   final=tmp_path / "final", log=tmp_path / "log", select="best", device="cpu")  # fmt: skip
+    result = train(job)
+    assert math.isnan(result.val_accuracy)
+    assert job.final is not None
+    assert job.final.is_file()
+    untested = replace(job, solver=write_training(tmp_path, test_iter=""), snapshots=tmp_path / "b")
+    with pytest.raises(ConfigError, match="select is best, but nothing says.*tests no net"):
+        train(untested)
+    assert train(replace(untested, select="last")).iteration == 16
+
+
+def test_test_initialization_false_skips_the_first_test(tmp_path: Path) -> None:
+    said, _ = logged(TrainJob(write_training(tmp_path, test_initialization="false")))
+    assert next(x for x in said if "Testing" in x) == "Iteration 8, Testing net (#0)"
+
+
+def test_sighup_makes_a_snapshot_and_goes_on(tmp_path: Path) -> None:
+    solver = write_training(tmp_path, max_iter=800, snapshot=0, test_interval=800)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGHUP))
+    timer.start()
+    train(TrainJob(solver, device="cpu", log=tmp_path / "log"))
+    timer.join()
+    states = sorted(tmp_path.glob("snap_iter_*.solverstate"))
+    assert len(states) == 2, "one for the signal, one at the end"
+
+
+def test_sigterm_stops_after_a_snapshot_that_the_message_names(tmp_path: Path) -> None:
+    solver = write_training(tmp_path, max_iter=100000, snapshot=0, test_interval=100000)
+    timer = threading.Timer(0.6, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(Interrupted) as stopped:
+        train(TrainJob(solver, device="cpu", log=tmp_path / "log"))
+    timer.join()
+    (state,) = tmp_path.glob("snap_iter_*.solverstate")
+    assert f"Go on from {state}" in str(stopped.value)
+
+
+@pytest.mark.parametrize("middle", ["", BATCH_NORM])
+def test_bf16_learns_as_fp32_does(tmp_path: Path, middle: str) -> None:
+    solver = write_training(tmp_path, middle=middle, drop=0.0, average_loss=1)
+    wide, _ = logged(TrainJob(solver))
+    half, result = logged(TrainJob(solver, precision="bf16"))
+    assert losses(half) != losses(wide), "bf16 would have no effect"
+    assert losses(half) == pytest.approx(losses(wide), rel=0.05, abs=0.02)
+    assert result.val_accuracy > 0.8
+
+
+def test_bf16_keeps_losses_and_statistics_in_float32(tmp_path: Path) -> None:
+    solver = write_training(tmp_path, middle=BATCH_NORM)
+    net = read_net(nets.read_solver(solver).net)
+    feed = Feed(net, pb.TRAIN, 0)
+    module = Net(net, pb.TRAIN, feed.shapes)
+    with torch.autocast("cpu", torch.bfloat16):
+        blobs = module(next(feed.batches()).to(CPU))
+    assert blobs["fc"].dtype == blobs["pool"].dtype == torch.bfloat16
+    assert blobs["loss"].dtype == blobs["aux_loss"].dtype == torch.float32
+    assert all(p.dtype == torch.float32 for p in module.parameters())
+
+
+def test_tf32_on_a_cpu_is_fp32_and_says_so(tmp_path: Path) -> None:
+    write_training(tmp_path)
+    exact = final(tmp_path).read_bytes()
+    assert final(tmp_path, precision="tf32").read_bytes() == exact
+    assert "the CPU computes in fp32" in (tmp_path / "log").read_text()
+    with pytest.raises(ConfigError, match="precision is 'fp16'; it can be fp32, tf32, bf16"):
+        final(tmp_path, precision="fp16")
+
+
+def test_switches_are_set_for_the_run_and_put_back(tmp_path: Path) -> None:
+    job = TrainJob(tmp_path, precision="tf32", deterministic=True)
+    before = torch.backends.cuda.matmul.fp32_precision
+    with numerics(job, CPU):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.backends.cudnn.deterministic
+        assert not torch.backends.cudnn.benchmark
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    with numerics(replace(job, precision="fp32", deterministic=False), CPU):
+        assert torch.backends.cudnn.conv.fp32_precision == "ieee"  # type: ignore[attr-defined]
+        assert torch.backends.cudnn.benchmark
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cuda.matmul.fp32_precision == before
+
+
+def test_devices_are_what_the_machine_has() -> None:
+    assert pick_device("cpu").type == "cpu"
+    assert processes(3, "cpu", 6) == 3
+    assert processes("auto", "cpu", 6) == 1
+    with pytest.raises(ConfigError, match="device is 'gpu'; it can be auto, cpu, cuda"):
+        pick_device("gpu")
+    if not torch.cuda.is_available():
+        assert pick_device("auto").type == "cpu"
+        with pytest.raises(TrainError, match="PyTorch sees no GPU"):
+            pick_device("cuda:1")
+    cuda = torch.device("cuda")
+    assert keeps_channels_last("auto", "fp32", CPU)
+    assert keeps_channels_last("auto", "bf16", cuda)
+    assert not keeps_channels_last("auto", "fp32", cuda)
+    assert not keeps_channels_last(False, "bf16", cuda)
+
+
+@pytest.mark.parametrize("loss", ["", IGNORE, "loss_param { normalization: NONE }"])
+@pytest.mark.parametrize("micro_batch", [1, 2, 4])
+def test_a_batch_in_parts_is_the_whole_batch(tmp_path: Path, loss: str, micro_batch: int) -> None:
+    write_training(tmp_path, loss=loss, base_lr=0.005)
+    final(tmp_path, final=tmp_path / "whole")
+    shown = losses(lines((tmp_path / "log").read_text()))
+    whole = tmp_path / "whole"
+    parts = final(tmp_path, micro_batch=micro_batch)
+    assert same(whole, parts, 2e-5)
+    assert losses(lines((tmp_path / "log").read_text())) == pytest.approx(shown, rel=1e-4)
+
+
+def test_a_micro_batch_that_does_not_divide_names_those_that_do(tmp_path: Path) -> None:
+    write_training(tmp_path)
+    with pytest.raises(ConfigError, match="micro_batch is 3.*the 8 pictures.*can be 8, 4, 2, 1"):
+        final(tmp_path, micro_batch=3)
+
+
+def test_batch_size_auto_is_the_nets_own_in_parts_that_fit() -> None:
+    row = {"weights": "none", "batch_size": "auto"}
+    for net, own in (("squeezenet_v1.1", 32), ("lenet", 64)):
+        run = config.complete({"dataset": "d", "images": "x", "runs": {"a": {**row, "net": net}}})
+        assert run["runs"]["a"]["batch_size"] == own
+        assert run["runs"]["a"]["micro_batch"] == "auto"
+
+
+def test_the_largest_part_that_fits_is_found() -> None:
+    tried: list[int] = []
+    assert memory.largest(48, lambda n: bool(tried.append(n)) or n <= 13) == 12
+    assert tried == [48, 24, 16, 12]
+    assert memory.largest(48, lambda n: False) == 0
+
+
+LIMITED = """
+    import resource, sys
+    from pathlib import Path
+    from recaffe.engines.base import TrainJob
+    from recaffe.engines.torch.train import Trainer, train
+    from recaffe.engines.torch import distributed, memory
+    from recaffe.errors import RecaffeError
+    import torch
+    torch.set_num_threads(1)
+    job = TrainJob(Path(sys.argv[1]), device="cpu", micro_batch=sys.argv[2])
+    if sys.argv[2] == "0":
+        job = TrainJob(Path(sys.argv[1]), device="cpu")
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[3]),) * 2)
+    try:
+        print("trained", train(job).iteration)
+    except RecaffeError as error:
+        print("recaffe:", error)
+"""
+
+
+def limited(solver: Path, micro_batch: str, extra: int) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(LIMITED), str(solver), micro_batch, str(extra)],
+        capture_output=True, text=True, cwd=ROOT, check=False, timeout=60,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def test_running_out_of_memory_names_numbers_and_what_would_fit(tmp_path: Path) -> None:
+    wide = 'layer { name: "wide" type: "Convolution" bottom: "data" top: "wide" ' \
+        'convolution_param { num_output: 500 kernel_size: 1 weight_filler { type: "xavier" } } }' \
+        'layer { name: "thin" type: "Pooling" bottom: "wide" top: "thin" pooling_param { pool: AVE global_pooling: true } }' \
+        'layer { name: "mute" type: "InnerProduct" bottom: "thin" top: "more" inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }' \
+        'layer { name: "third" type: "SoftmaxWithLoss" bottom: "more" bottom: "label" top: "third" }'  # fmt: skip
+    solver = write_training(tmp_path, batch=4096, middle=wide, max_iter=1, test_interval=100)
+    said = limited(solver, "0", 900 * 2**20)
+    assert re.search(
+        r"recaffe: Out of memory: 4096 pictures at once need about 1\.\d GiB in float32, and \d+\.\d "
+        r"(GiB|MiB) were free\. micro_batch: (\d+) \(or auto\) trains the same batch of 4096 in parts; "
+        r"so does batch_size: (\d+) with iter_size: (\d+)", said,
+    ), said  # fmt: skip
+    batch, iters = map(int, re.findall(r"batch_size: (\d+) with iter_size: (\d+)", said)[0])
+    assert batch * iters == 4096
+    assert "Traceback" not in said
+    assert "trained 1" in limited(solver, "auto", 900 * 2**20)
+
+
+def test_needed_memory_grows_with_pictures_but_for_the_weights(tmp_path: Path) -> None:
+    solver = write_training(tmp_path)
+    net = read_net(nets.read_solver(solver).net)
+    walked = Net(net, pb.TRAIN, Feed(net, pb.TRAIN, 0).shapes).walked
+    two, four, eight = (memory.needed(walked, n) for n in (2, 4, 8))
+    assert eight - four == 2 * (four - two)
+    assert two - (four - two) > 0, "the weights' share"
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    assert soft == resource.RLIM_INFINITY
+    assert 2**20 < memory.available(CPU) < 2**50
+
+
+def test_what_torch_compile_cannot_do_runs_as_it_is(tmp_path: Path) -> None:
+    from torch._dynamo.exc import TorchDynamoException
+
+    net = read_net(nets.read_solver(write_training(tmp_path, drop=0.0)).net)
+    feed = Feed(net, pb.TRAIN, 0)
+    module = Net(net, pb.TRAIN, feed.shapes)
+    replica = Replica(module, losses_of.terms(module.layers, "small"), "fp32")
+    inputs, shares, said = next(feed.batches()).to(CPU), [1.0, 1.0], list[str]()
+    plain, _ = replica(inputs, shares)
+    replica.compile_net(said.append)
+
+    def broken(_: object) -> dict[str, torch.Tensor]:
+        raise TorchDynamoException("No working C++ compiler found")
+
+    replica.compiled = broken
+    assert torch.equal(replica(inputs, shares)[0], plain)
+    assert said == [
+        "compile: torch.compile can't do this net here, so it runs as it is "
+        "(No working C++ compiler found)"
+    ]
