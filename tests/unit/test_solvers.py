@@ -186,6 +186,23 @@ def test_a_parameter_without_a_gradient_feels_the_penalty_all_the_same(kind: str
     assert (after.abs() < before.abs()).all()
 
 
+@pytest.mark.parametrize("kind", solver.TYPES)
+def test_statistics_of_batch_norm_have_a_history_but_are_not_moved(kind: str) -> None:
+    net = Net(
+        to_net(parse('layer { name: "n" type: "BatchNorm" bottom: "x" top: "y" }', "net")),
+        pb.TRAIN,
+        {"x": (2, 3, 4, 4)},
+    )
+    net({"x": torch.randn(2, 3, 4, 4)})
+    statistics = [b.detach().clone() for b in net.blobs["n"]]
+    p = pb.SolverParameter(type=kind, lr_policy="fixed", base_lr=1, weight_decay=0.5)
+    ours = make_solver(net, p)
+    assert [h.shape for h in ours.history[:3]] == [b.shape for b in statistics]
+    ours.step(1.0, 0)
+    assert all(map(torch.equal, net.blobs["n"], statistics))
+    assert any(h.any() for h in ours.history) == (kind not in ("SGD", "Nesterov"))
+
+
 def test_momentum_that_was_restored_moves_a_frozen_parameter_as_in_caffe() -> None:
     p = pb.SolverParameter(lr_policy="fixed", base_lr=0.1, momentum=0.5)
     net = small_net()
