@@ -35,13 +35,21 @@ def summary(net: Sequence[LayerShapes]) -> list[LayerSummary]:
 
 
 def macs(shaped: LayerShapes) -> int:
-    """Multiply-adds of a Convolution's or InnerProduct's weights; other layers count as none."""
-    if shaped.layer.type not in ("Convolution", "InnerProduct"):
-        return 0
-    weight = shaped.params[0][0]
-    if shaped.layer.type == "Convolution":
-        return count(shaped.tops[0]) * count(weight[1:])
-    return count(shaped.tops[0]) * (count(weight) // shaped.layer.inner_product_param.num_output)
+    """Multiply-adds of a layer's weights; what only adds, selects or has no weights counts as none.
+
+    BatchNorm, Scale and PReLU multiply each value once.
+    """
+    layer = shaped.layer
+    if layer.type in ("BatchNorm", "PReLU", "Scale"):
+        return count(shaped.tops[0])
+    if layer.type == "Convolution":
+        return sum(map(count, shaped.tops)) * count(shaped.params[0][0][1:])
+    if layer.type == "Deconvolution":
+        return sum(map(count, shaped.bottoms)) * count(shaped.params[0][0][1:])
+    if layer.type == "InnerProduct":
+        outputs = layer.inner_product_param.num_output
+        return count(shaped.tops[0]) * (count(shaped.params[0][0]) // outputs)
+    return 0
 
 
 @dataclass(frozen=True)

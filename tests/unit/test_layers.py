@@ -1,0 +1,360 @@
+"""Layers and nets without Caffe: gradients against finite differences, parts of batches, and every
+mistake in a net that is told at load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.autograd import gradcheck
+
+from recaffe.engines.torch.layers import FORWARD
+from recaffe.engines.torch.layers.loss import ContrastiveLoss, InfogainLoss, SoftmaxLoss
+from recaffe.engines.torch.layers.lrn import AcrossChannels
+from recaffe.engines.torch.layers.norm import MeanVariance, OwnStatistics
+from recaffe.engines.torch.net import Net
+from recaffe.errors import DataError, NetError, WeightsError
+from recaffe.net import graph, parse, shapes, summary
+from recaffe.net.prototxt import parse as parse_text
+from recaffe.net.shapes.windows import pool_size
+from recaffe.proto import caffe_pb2 as pb
+
+DATA = {"data": (4, 3, 8, 8), "label": (4,)}
+CONV = (
+    'layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" '
+    'convolution_param { num_output: 5 kernel_size: 3 weight_filler { type: "msra" } } }'
+)
+FC = (
+    'layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc" '
+    'inner_product_param { num_output: 6 weight_filler { type: "xavier" } } }'
+)
+LOSS = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }'
+
+
+def build(text: str, phase: int = pb.TRAIN, inputs: dict[str, Any] = DATA, **options: Any) -> Net:
+    return Net(parse.to_net(parse_text(text)), phase, inputs, **options)
+
+
+def inputs(seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    maker = torch.Generator().manual_seed(seed)
+    return {
+        "data": torch.randn(DATA["data"], generator=maker, dtype=dtype),
+        "label": torch.tensor([0, 5, 2, 3], dtype=dtype),
+    }
+
+
+def normal(*shape: int) -> torch.Tensor:
+    maker = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(shape, generator=maker, dtype=torch.float64).requires_grad_()
+
+
+# -- gradients of the layers that have their own backward pass
+
+
+@pytest.mark.parametrize(("half", "beta"), [(1, 0.75), (2, 0.5), (9, 0.75)])
+def test_lrn_gradient_is_that_of_finite_differences(half: int, beta: float) -> None:
+    assert gradcheck(lambda x: AcrossChannels.apply(x, half, 0.3, beta, 1.5), normal(2, 6, 2, 3))
+
+
+def test_batch_norm_gradient_is_that_of_finite_differences() -> None:
+    for shape in ((5, 3), (2, 3, 2, 4), (2, 2, 2, 2, 2)):
+        assert gradcheck(lambda x: OwnStatistics.apply(x, 0.1)[0], normal(*shape))
+
+
+def test_mean_variance_gradient_is_that_of_finite_differences() -> None:
+    # With an epsilon Caffe's gradient isn't the function's own, so there is none here.
+    assert gradcheck(lambda x: MeanVariance.apply(x, (2, 3), 0.0), normal(2, 3, 2, 4))
+
+
+@pytest.mark.parametrize("ignoring", [False, True])
+def test_loss_gradients_are_those_of_finite_differences(ignoring: bool) -> None:
+    labels = torch.tensor([[0, 3], [1, 1], [2, 0]])
+    valid = torch.tensor([[True, False], [True, True], [False, True]]) if ignoring else None
+    matrix = normal(4, 4).detach().abs()
+    scores = normal(3, 4, 2)
+    assert gradcheck(lambda x: SoftmaxLoss.apply(x, labels, valid)[0], scores)
+    assert gradcheck(lambda x: InfogainLoss.apply(x, labels, valid, matrix)[0], scores)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_contrastive_gradient_is_that_of_finite_differences(legacy: bool) -> None:
+    same = torch.tensor([True, False, False, True, False])
+    # Caffe adds 1e-4 to a distance, so the gradient is off by that much.
+    assert gradcheck(
+        lambda x: ContrastiveLoss.apply(x, same, 3.0, legacy), normal(5, 3), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_a_hopeless_label_keeps_its_gradient_at_the_loss_s_ceiling() -> None:
+    scores = torch.tensor([[200.0, 0.0]], requires_grad=True)
+    layer = pb.LayerParameter(name="loss", type="SoftmaxWithLoss", top=["loss"])
+    (loss,) = FORWARD["SoftmaxWithLoss"](layer, [scores, torch.tensor([1.0])], [], None)  # type: ignore[arg-type]
+    loss.backward()
+    assert loss.item() == pytest.approx(87.3365, abs=1e-3)
+    assert scores.grad is not None and scores.grad.tolist() == [[1.0, -1.0]]
+
+
+# -- nets
+
+
+def test_parts_of_a_batch_draw_the_dropout_of_the_whole() -> None:
+    text = f'{CONV} layer {{ name: "drop" type: "Dropout" bottom: "conv" top: "conv" }} {FC} {LOSS}'
+    net, whole = build(text), inputs()
+    torch.manual_seed(3)
+    together = net(whole)["conv"]
+    for world in (2, 4):
+        parts = []
+        for rank in range(world):
+            torch.manual_seed(3)
+            net.rank, net.world = rank, world
+            own = {k: v.chunk(world)[rank] for k, v in whole.items()}
+            parts.append(net(own)["conv"])
+        assert torch.allclose(torch.cat(parts), together, atol=1e-5)
+
+
+def test_an_in_place_relu_changes_nothing_but_memory() -> None:
+    relu = 'layer {{ name: "relu" type: "ReLU" bottom: "conv" top: "{0}" }}'
+    one = build(f"{CONV} {relu.format('conv')} {FC} {LOSS}")
+    two = build(f"{CONV} {relu.format('r')} {FC.replace('conv', 'r')} {LOSS}")
+    losses = []
+    for net in (one, two):
+        loss = net.loss(net(inputs()))
+        loss.backward()
+        losses.append(loss)
+    assert losses[0] == losses[1]
+    for (_, _, a, _), (_, _, b, _) in zip(one.learnable(), two.learnable(), strict=True):
+        assert a.grad is not None and b.grad is not None and torch.equal(a.grad, b.grad)
+
+
+def test_layout_in_memory_changes_no_more_than_last_digits() -> None:
+    text = f'{CONV} layer {{ name: "norm" type: "LRN" bottom: "conv" top: "n" }} '
+    text += FC.replace('"conv"', '"n"') + LOSS
+    a, b = (build(text, channels_last=c)(inputs())["loss"].item() for c in (True, False))
+    assert a == pytest.approx(b, rel=1e-6)
+
+
+def test_frozen_layers_get_no_gradient_and_nothing_below_them_does() -> None:
+    frozen = CONV.replace(
+        "convolution_param", "param { lr_mult: 0 } param { lr_mult: 0 } convolution_param"
+    )
+    net = build(f"{frozen} {FC} {LOSS}")
+    blobs = net(inputs())
+    net.loss(blobs).backward()
+    assert not blobs["conv"].requires_grad
+    assert all(b.grad is None for b in net.blobs["conv"])
+    assert all(b.grad is not None for b in net.blobs["fc"])
+
+
+def test_propagate_down_false_stops_a_gradient() -> None:
+    net = build(
+        f"{CONV} {FC.replace('inner_product_param', 'propagate_down: false inner_product_param')} {LOSS}"
+    )
+    net.loss(net(inputs())).backward()
+    assert net.blobs["conv"][0].grad is None and net.blobs["fc"][0].grad is not None
+
+
+def test_shared_parameters_are_one_and_gather_both_gradients() -> None:
+    twin = """
+    layer { name: "a" type: "InnerProduct" bottom: "data" top: "a" param { name: "w" }
+      inner_product_param { num_output: 4 bias_term: false weight_filler { type: "xavier" } } }
+    layer { name: "b" type: "InnerProduct" bottom: "data" top: "b" param { name: "w" SHARE }
+      inner_product_param { num_output: NUM bias_term: false transpose: true } }
+    layer { name: "la" type: "Reduction" bottom: "a" top: "la" loss_weight: 1 }
+    layer { name: "lb" type: "Reduction" bottom: "b" top: "lb" loss_weight: 0.5 }
+    """
+    net = build(twin.replace("SHARE", "share_mode: PERMISSIVE").replace("NUM", "4"))
+    assert len(list(net.learnable())) == 1
+    x = inputs()
+    net.loss(net(x)).backward()
+    weight = net.blobs["a"][0]
+    flat = x["data"].flatten(1).sum(0)
+    by_hand = flat.expand(4, -1) + 0.5 * flat[:, None].expand(-1, 4).reshape(4, -1)
+    assert weight.grad is not None and torch.allclose(weight.grad, by_hand, rtol=1e-4, atol=1e-5)
+    with pytest.raises(NetError, match="'b' shares the parameter 'w'.*PERMISSIVE"):
+        build(twin.replace("SHARE", "").replace("NUM", "4"))
+    with pytest.raises(NetError, match="'b' shares"):
+        build(twin.replace("SHARE", "share_mode: PERMISSIVE").replace("NUM", "5"))
+
+
+def test_a_loss_weight_makes_any_top_a_loss() -> None:
+    mean = 'layer { name: "m" type: "Reduction" bottom: "fc" top: "m" loss_weight: 0.3 }'
+    net = build(f"{CONV} {FC} {LOSS} {mean}")
+    blobs = net(inputs())
+    wanted = blobs["loss"] + 0.3 * blobs["fc"].sum()
+    assert net.loss(blobs).item() == pytest.approx(wanted.item(), rel=1e-6)
+
+
+def test_a_loss_without_a_top_counts_all_the_same() -> None:
+    net = build(
+        f"{CONV} {FC} {LOSS.replace(chr(34) + 'loss' + chr(34) + ' }', '').replace('top: ', '')} }}"
+    )
+    assert len(net.loss_weights) == 1 and net.loss(net(inputs())).item() > 0
+
+
+def test_a_test_net_shares_what_the_training_net_has_and_fills_the_rest() -> None:
+    net = build(f"{CONV} {FC} {LOSS}")
+    extra = FC.replace('"fc"', '"extra"')
+    test = build(f"{CONV} {FC} {extra}", pb.TEST, share=net)
+    assert test.blobs["fc"][0] is net.blobs["fc"][0]
+    assert test.blobs["extra"][0].abs().sum() > 0
+
+
+def test_batch_norm_in_test_divides_its_sums_by_the_third_blob() -> None:
+    text = (
+        'layer { name: "bn" type: "BatchNorm" bottom: "data" top: "y" batch_norm_param { eps: 0 } }'
+    )
+    net = build(text, pb.TEST)
+    net.load({"bn": [np.full(3, 4.0), np.full(3, 8.0), np.array([2.0])]})
+    x = inputs()["data"]
+    assert torch.allclose(net({"data": x})["y"], (x - 2) / 2, atol=1e-6)
+
+
+def test_weights_of_another_shape_are_refused() -> None:
+    net = build(f"{CONV} {FC} {LOSS}")
+    with pytest.raises(WeightsError, match=r"'conv' has blobs of the shapes .*\(5, 3, 3, 3\)"):
+        net.load({"conv": [np.zeros((5, 3, 9, 1)), np.zeros(5)]})
+    net.load({"conv": [np.ones((5, 3, 3, 3)), np.ones((1, 1, 1, 5))]})  # the legacy form
+    assert net.blobs["conv"][1].tolist() == [1] * 5
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.integers(1, 30),
+    kernel=st.integers(1, 7),
+    stride=st.integers(1, 5),
+    pad=st.integers(0, 6),
+)
+def test_pooled_sizes_cover_the_picture_and_start_in_it(
+    size: int, kernel: int, stride: int, pad: int
+) -> None:
+    if kernel > size or pad >= kernel:
+        return
+    out = pool_size(size, kernel, stride, pad, ceil=True, padded=pad > 0)
+    if pad:
+        assert (out - 1) * stride - pad < size, "the last window starts in the picture"
+    if stride <= kernel:
+        assert (out - 1) * stride + kernel >= size + pad, "no value is left out"
+
+
+def test_a_deconvolution_agrees_with_opencv(tmp_path: Any) -> None:
+    text = """
+    layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 7 dim: 9 } } }
+    layer { name: "up" type: "Deconvolution" bottom: "data" top: "up"
+      convolution_param { num_output: 6 kernel_size: 4 stride: 2 pad: 1 group: 2
+        weight_filler { type: "xavier" } bias_filler { type: "constant" value: 0.5 } } }
+    """
+    from recaffe.net import weights
+
+    net = build(text, pb.TEST, {})
+    (tmp_path / "net.prototxt").write_text(text)
+    weights.write(net.to_proto(), tmp_path / "w.caffemodel")
+    x = np.random.default_rng(0).normal(0, 1, (1, 4, 7, 9)).astype(np.float32)
+    theirs = cv2.dnn.readNetFromCaffe(
+        str(tmp_path / "net.prototxt"), str(tmp_path / "w.caffemodel")
+    )
+    theirs.setInput(x)
+    with torch.no_grad():
+        mine = net({"data": torch.from_numpy(x)})["up"].numpy()
+    assert np.abs(mine - theirs.forward()).max() < 1e-5
+
+
+def test_every_layer_has_shapes_and_multiply_adds() -> None:
+    net = build(f'{CONV} layer {{ name: "s" type: "Scale" bottom: "conv" top: "s" }}', pb.TEST)
+    assert [summary.macs(s) for s in net.walked] == [4 * 5 * 36 * 27, 4 * 5 * 36]
+    up = 'layer { name: "u" type: "Deconvolution" bottom: "data" top: "u" convolution_param { num_output: 2 kernel_size: 2 stride: 2 } }'
+    assert summary.macs(build(up, pb.TEST).walked[0]) == 4 * 3 * 64 * 2 * 4
+
+
+# -- mistakes, told at load with the layer's name
+
+MISTAKES = {
+    "a bottom that nothing makes": (CONV.replace('"data"', '"dota"'), "'conv'.*'dota'.*Known blobs"),
+    "a blob made twice": (CONV + CONV.replace('"conv" type', '"other" type'), "'other' makes the blob 'conv'.*'conv' makes already"),
+    "a type of no Caffe": (CONV.replace('"Convolution"', '"Convulsion"'), "'Convulsion'.*spelling"),
+    "a type of Caffe's": ('layer { name: "rnn" type: "LSTM" bottom: "data" top: "y" }', "'rnn'.*'LSTM'.*engine: caffe"),
+    "a Python layer": ('layer { name: "p" type: "Python" bottom: "data" top: "y" }', "'p'.*'Python'.*engine: caffe"),
+    "spatial pyramids": ('layer { name: "p" type: "SPP" bottom: "data" top: "y" }', "'p'.*'SPP'.*engine: caffe"),
+    "stochastic pooling": ('layer { name: "p" type: "Pooling" bottom: "data" top: "y" pooling_param { pool: STOCHASTIC kernel_size: 2 } }', "'p'.*STOCHASTIC.*engine: caffe"),
+    "a convolution over five axes": ('layer { name: "r" type: "Reshape" bottom: "data" top: "r" reshape_param { shape { dim: 1 dim: 1 } num_axes: 0 } } layer { name: "c" type: "Convolution" bottom: "r" top: "y" convolution_param { axis: 0 num_output: 2 kernel_size: 1 } }', "'c'.*over 1 to 3 axes"),
+    "both rules": (CONV.replace('top: "conv"', 'top: "conv" include { phase: TRAIN } exclude { stage: "x" }'), "'conv'.*include and exclude"),
+    "in place on a blob that another reads": (CONV + FC + 'layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }', "'relu' works in place on the blob 'conv', which layer 'fc' uses"),
+    "in place where it can't be": (CONV + 'layer { name: "f" type: "Flatten" bottom: "conv" top: "conv" }', "'f'.*can't work in place"),
+    "too many bottoms": ('layer { name: "r" type: "ReLU" bottom: "data" bottom: "label" top: "y" }', "'r'.*2 bottoms; it wants 1"),
+    "too few bottoms": ('layer { name: "e" type: "Eltwise" bottom: "data" top: "y" }', "'e'.*1 bottoms; it wants 2 or more"),
+    "too many tops": ('layer { name: "r" type: "ReLU" bottom: "data" top: "y" top: "z" }', "'r'.*2 tops; it makes 1"),
+    "too many rates": (CONV.replace("convolution_param", "param {} param {} param {} convolution_param"), "'conv'.*3 `param`, but learns 2"),
+    "two layers of one name": (CONV + FC.replace('"fc" type', '"conv" type'), "Two layers .*'conv'"),
+    "a window larger than the picture": (CONV.replace("kernel_size: 3", "kernel_size: 9"), "'conv'.*too small for this net"),
+    "a pooling window behind the picture": ('layer { name: "p" type: "Pooling" bottom: "data" top: "y" pooling_param { kernel_size: 1 stride: 3 } }', "'p'.*round_mode: FLOOR"),
+    "shapes that differ": ('layer { name: "e" type: "Eltwise" bottom: "data" bottom: "label" top: "y" }', r"'e' \(Eltwise\): bottoms must have one shape"),
+    "an axis that isn't there": ('layer { name: "c" type: "Concat" bottom: "data" bottom: "data" top: "y" concat_param { axis: 4 } }', "'c'.*axis 4 is out of range"),
+    "no num_output": (CONV.replace("num_output: 5", ""), "'conv'.*num_output is missing"),
+    "an even window of LRN": ('layer { name: "n" type: "LRN" bottom: "data" top: "y" lrn_param { local_size: 4 } }', "'n'.*odd, not 4"),
+    "a rate for BatchNorm": ('layer { name: "b" type: "BatchNorm" bottom: "data" top: "y" param { lr_mult: 1 } }', "'b'.*lr_mult must be 0"),
+    "labels that don't fit": (CONV + 'layer { name: "l" type: "SoftmaxWithLoss" bottom: "conv" bottom: "label" top: "l" }', "'l'.*one label for each vector"),
+    "too many loss weights": (CONV + FC + LOSS.replace("top:", "loss_weight: 1 loss_weight: 2 top:"), "'loss' has 2 loss_weight for 1 tops"),
+    "labels that are computed": (CONV + FC + 'layer { name: "r" type: "Reduction" bottom: "fc" top: "r" reduction_param { axis: 1 } } layer { name: "l" type: "SoftmaxWithLoss" bottom: "fc" bottom: "r" top: "l" }', "'l'.*no gradient for its bottom 'r'"),
+    "a loss behind a threshold": (CONV + 'layer { name: "t" type: "Threshold" bottom: "conv" top: "t" } layer { name: "m" type: "Reduction" bottom: "t" top: "m" loss_weight: 1 }', r"'t' \(Threshold\) has no gradient"),
+    "a matrix that isn't there": (CONV + FC + 'layer { name: "l" type: "InfogainLoss" bottom: "fc" bottom: "label" top: "l" infogain_loss_param { source: "none.binaryproto" } }', "'l'.*none.binaryproto can't be read"),
+    "an unknown filler": (CONV.replace("msra", "mrsa"), "'mrsa'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_a_net_is_one_message_at_load(mistake: str) -> None:
+    text, message = MISTAKES[mistake]
+    with pytest.raises(NetError, match=f"(?s){message}") as caught:
+        build(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_label_that_is_no_class_is_named() -> None:
+    net = build(f"{CONV} {FC} {LOSS}")
+    blobs = inputs()
+    blobs["label"][2] = 6
+    with pytest.raises(DataError, match="'loss'.*classes 0 to 5, but met the label 6"):
+        net(blobs)
+
+
+def test_a_net_without_a_loss_says_so_when_it_is_to_be_trained() -> None:
+    net = build(f"{CONV} {FC}")
+    with pytest.raises(NetError, match="has no loss"):
+        net.loss(net(inputs()))
+
+
+@pytest.mark.parametrize(
+    ("level", "stages", "kept"),
+    [
+        (0, [], ["a", "d"]),
+        (1, [], ["b", "d"]),
+        (3, ["deploy"], ["b", "c"]),
+        (0, ["deploy"], ["a", "c"]),
+    ],
+)
+def test_layers_follow_level_and_stage(level: int, stages: list[str], kept: list[str]) -> None:
+    relu = 'layer {{ name: "{0}" type: "ReLU" bottom: "data" top: "{0}" {1} }}'
+    net = parse.to_net(
+        parse_text(
+            relu.format("a", "include { max_level: 0 }")
+            + relu.format("b", "include { min_level: 1 }")
+            + relu.format("c", 'include { phase: TRAIN stage: "deploy" }')
+            + relu.format("d", 'exclude { stage: "deploy" }')
+        )
+    )
+    net.state.level = level
+    net.state.stage.extend(stages)
+    assert graph.names(graph.of_phase(net, pb.TRAIN)) == kept
+
+
+def test_walk_and_net_agree_on_every_shape() -> None:
+    text = f"{CONV} {FC} {LOSS}"
+    net = build(text)
+    blobs = net(inputs())
+    for s in shapes.walk(graph.of_phase(parse.to_net(parse_text(text)), pb.TRAIN), DATA):
+        for name, shape in zip(s.layer.top, s.tops, strict=True):
+            assert tuple(blobs[name].shape) == shape
