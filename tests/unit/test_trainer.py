@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from recaffe.engines.torch import memory, nets
 from recaffe.engines.torch.data import Feed
 from recaffe.engines.torch.devices import keeps_channels_last, numerics, pick_device, processes
 from recaffe.engines.torch.net import Net
+from recaffe.engines.torch.replica import Replica
 from recaffe.engines.torch.train import train
 from recaffe.errors import ConfigError, Interrupted, MachineError, TrainError
 from recaffe.net import weights
@@ -265,23 +267,33 @@ def test_test_initialization_false_skips_the_first_test(tmp_path: Path) -> None:
     assert next(x for x in said if "Testing" in x) == "Iteration 8, Testing net (#0)"
 
 
+def once_it_runs(job: TrainJob, number: signal.Signals) -> None:
+    """Send ourselves a signal when the job's log shows its first iteration."""
+
+    def wait() -> None:
+        assert job.log is not None
+        while not job.log.is_file() or "lr = " not in job.log.read_text():
+            time.sleep(0.005)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def test_sighup_makes_a_snapshot_and_goes_on(tmp_path: Path) -> None:
-    solver = write_training(tmp_path, max_iter=800, snapshot=0, test_interval=800)
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGHUP))
-    timer.start()
-    train(TrainJob(solver, device="cpu", log=tmp_path / "log"))
-    timer.join()
+    solver = write_training(tmp_path, max_iter=200, snapshot=0, test_interval=200)
+    job = TrainJob(solver, device="cpu", log=tmp_path / "log")
+    once_it_runs(job, signal.SIGHUP)
+    train(job)
     states = sorted(tmp_path.glob("snap_iter_*.solverstate"))
     assert len(states) == 2, "one for the signal, one at the end"
 
 
 def test_sigterm_stops_after_a_snapshot_that_the_message_names(tmp_path: Path) -> None:
     solver = write_training(tmp_path, max_iter=100000, snapshot=0, test_interval=100000)
-    timer = threading.Timer(0.6, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+    job = TrainJob(solver, device="cpu", log=tmp_path / "log")
+    once_it_runs(job, signal.SIGTERM)
     with pytest.raises(Interrupted) as stopped:
-        train(TrainJob(solver, device="cpu", log=tmp_path / "log"))
-    timer.join()
+        train(job)
     (state,) = tmp_path.glob("snap_iter_*.solverstate")
     assert f"Go on from {state}" in str(stopped.value)
 
@@ -414,19 +426,19 @@ def limited(solver: Path, micro_batch: str, extra: int) -> str:
 
 def test_running_out_of_memory_names_numbers_and_what_would_fit(tmp_path: Path) -> None:
     wide = 'layer { name: "wide" type: "Convolution" bottom: "data" top: "wide" ' \
-        'convolution_param { num_output: 500 kernel_size: 1 weight_filler { type: "xavier" } } }' \
+        'convolution_param { num_output: 2000 kernel_size: 1 weight_filler { type: "xavier" } } }' \
         'layer { name: "thin" type: "Pooling" bottom: "wide" top: "thin" pooling_param { pool: AVE global_pooling: true } }' \
         'layer { name: "mute" type: "InnerProduct" bottom: "thin" top: "more" inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }' \
         'layer { name: "third" type: "SoftmaxWithLoss" bottom: "more" bottom: "label" top: "third" }'  # fmt: skip
-    solver = write_training(tmp_path, batch=4096, middle=wide, max_iter=1, test_interval=100)
+    solver = write_training(tmp_path, batch=1024, middle=wide, max_iter=1, test_interval=100)
     said = limited(solver, "0", 900 * 2**20)
     assert re.search(
-        r"recaffe: Out of memory: 4096 pictures at once need about 1\.\d GiB in float32, and \d+\.\d "
-        r"(GiB|MiB) were free\. micro_batch: (\d+) \(or auto\) trains the same batch of 4096 in parts; "
+        r"recaffe: Out of memory: 1024 pictures at once need about 1\.\d GiB in float32, and \d+\.\d "
+        r"(GiB|MiB) were free\. micro_batch: (\d+) \(or auto\) trains the same batch of 1024 in parts; "
         r"so does batch_size: (\d+) with iter_size: (\d+)", said,
     ), said  # fmt: skip
     batch, iters = map(int, re.findall(r"batch_size: (\d+) with iter_size: (\d+)", said)[0])
-    assert batch * iters == 4096
+    assert batch * iters == 1024
     assert "Traceback" not in said
     assert "trained 1" in limited(solver, "auto", 900 * 2**20)
 

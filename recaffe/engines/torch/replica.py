@@ -43,7 +43,7 @@ class Replica(nn.Module):
 
     def compile_net(self, say: Callable[[str], None]) -> None:
         """Run the net by `torch.compile` from now on; where that can't be done, `say` so and don't."""
-        self.compiled, self._say = torch.compile(self.net), say
+        self.compiled, self._say = torch.compile(self.net.forward), say
 
     def _run(self, inputs: Blobs) -> Blobs:
         if self.compiled is None:

@@ -68,7 +68,7 @@ class Trainer:
         self.job, self.group, self.device = job, group, device
         self.p = p = nets.read_solver(job.solver)
         self.store = None if job.snapshots is None else Store(job.snapshots)
-        if self.store is None and (p.snapshot or p.snapshot_after_train):
+        if self.store is None and group.first and (p.snapshot or p.snapshot_after_train):
             prefix.check_writable(p.snapshot_prefix)
         saved = self.store.newest() if self.store is not None else None
         self.seed = self._seed(saved)
