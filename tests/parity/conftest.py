@@ -16,7 +16,7 @@ from tests.parity.compare import TABLE
 # Derandomised: the same examples in each run, so that a figure in the table can be reproduced.
 settings.register_profile(
     "parity",
-    max_examples=15,
+    max_examples=int(os.environ.get("RECAFFE_PARITY_EXAMPLES", "15")),
     deadline=None,
     derandomize=True,
     database=None,

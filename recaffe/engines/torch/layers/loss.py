@@ -64,9 +64,8 @@ class SoftmaxLoss(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """p, less 1 at the label."""
         prob, labels, valid = ctx.saved_tensors
-        grad = prob.scatter_add(
-            1, labels[:, None], prob.new_full((), -1).expand(labels[:, None].shape)
-        )
+        classes = torch.arange(prob.shape[1], device=prob.device)[:, None]
+        grad = prob - (classes == labels[:, None])
         if valid is not None:
             grad = grad * valid[:, None]
         return grad * grads[0], None, None
