@@ -65,7 +65,7 @@ class SoftmaxLoss(torch.autograd.Function):
         """p, less 1 at the label."""
         prob, labels, valid = ctx.saved_tensors
         classes = torch.arange(prob.shape[1], device=prob.device)[:, None]
-        grad = prob - (classes == labels[:, None])
+        grad = prob - (classes == labels[:, None]).to(prob.dtype)
         if valid is not None:
             grad = grad * valid[:, None]
         return grad * grads[0], None, None
