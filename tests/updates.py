@@ -84,6 +84,7 @@ def updates(
     state: Path | None = None,
 ) -> Iterator[tuple[int, float, Net, Solver]]:
     """(updates done, loss before the last one, net, solver), from weights or from a solverstate."""
+    torch.set_num_threads(1)  # more only get in each other's way on tensors this small
     inputs = {name: tuple(blob.shape) for name, blob in data.take(0).items()}
     net = Net(param, pb.TRAIN, inputs)
     if start is not None:
