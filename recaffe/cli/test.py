@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from recaffe.engines.base import Output
-    from recaffe.engines.torch.data import Batch
+    from recaffe.engines.torch.data import Batch, Feed
     from recaffe.engines.torch.net import Net
 
 
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     built.to(device)
     if args.all:
         say("Running over each record once.")
-        outputs = _means_of_records(built, feed.once(), device)
+        outputs = _means_of_records(built, feed, device)
     else:
         say(f"Running for {args.iterations} iterations.")
         outputs = _means_of_batches(built, feed.batches(), args.iterations, device)
@@ -91,15 +91,15 @@ def _means_of_batches(
     ]
 
 
-def _means_of_records(net: Net, batches: Iterator[Batch], device: torch.device) -> list[Output]:
+def _means_of_records(net: Net, feed: Feed, device: torch.device) -> list[Output]:
     """Each output that is a mean itself (losses, accuracies), over all records."""
     import torch
 
     from recaffe.engines.torch.distributed import Group
     from recaffe.engines.torch.outputs import Means
 
-    means = Means(net, device)
+    means = Means(net, device, feed.batch_size)
     with torch.no_grad():
-        for batch in batches:
+        for batch in feed.once():
             means.add(net(batch.to(device, channels_last=True)), batch.size)
     return list(means.outputs(Group()))

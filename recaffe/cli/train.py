@@ -45,16 +45,14 @@ def main(args: argparse.Namespace) -> int:
     from recaffe.engines.torch.launch import run
     from recaffe.glog import say
 
-    if device == "cpu":
-        say("Use CPU.")
-    else:
-        say(f"Using GPUs {args.gpu or device}")
-    if resume is not None:
-        say(f"Resuming from {resume}")
     state = tuple(options.stages(args.stage))
-    if weights and os.environ.get("RANK", "0") == "0":
-        _say_what_fits(solver, args.level, state, weights)
-    say("Starting Optimization")
+    if os.environ.get("RANK", "0") == "0":
+        say("Use CPU." if device == "cpu" else f"Using GPUs {args.gpu or 'as the solver says'}")
+        if resume is not None:
+            say(f"Resuming from {resume}")
+        if weights:
+            _say_what_fits(solver, args.level, state, weights)
+        say("Starting Optimization")
     run(
         TrainJob(
             solver,
@@ -107,15 +105,15 @@ def _devices(gpu: str, solver: Path) -> tuple[str, int]:
     Without --gpu the solver's solver_mode decides, as in Caffe, but a solver that says GPU trains
     on the CPU where there is none: most published ones do.
     """
+    import torch
+
     if "RANK" in os.environ:  # torchrun started this process as one of several
-        return "auto", 1
+        return ("cuda" if torch.cuda.is_available() else "cpu"), 1
     numbers = options.gpus(gpu)
     if numbers == []:
         return _of_solver(solver), 1
     if numbers is not None and len(numbers) == 1:
         return f"cuda:{numbers[0]}", 1
-    import torch
-
     there = torch.cuda.device_count()
     numbers = list(range(there)) if numbers is None else numbers
     if not numbers or max(numbers) >= there:
