@@ -155,6 +155,22 @@ def test_a_killed_process_ends_the_other_with_a_message(
     assert "Process 0 of 2 stopped, because another one" in said["message"]
 
 
+def test_a_signal_to_one_process_stops_both_after_one_snapshot(
+    starter: multiprocessing.context.ForkServerContext, tmp_path: Path
+) -> None:
+    write_training(tmp_path, max_iter=10**6, test_interval=10**6)
+    job = job_in(tmp_path, "signalled")
+    processes = start(starter, job, tmp_path)
+    until_a_snapshot_of(job)
+    os.kill(processes[1].pid or 0, signal.SIGTERM)
+    assert ended(processes) == [130, 130]
+    for rank in range(WORLD):
+        said = json.loads((tmp_path / f"rank{rank}.json").read_text())
+        assert said["error"] == "Interrupted"
+    assert job.log is not None
+    assert job.log.read_text().rstrip().endswith("Optimization stopped early.")
+
+
 def test_torchrun_stops_after_one_snapshot_and_one_process_goes_on(tmp_path: Path) -> None:
     write_training(tmp_path, max_iter=10**6, test_interval=10**6)
     job = job_in(tmp_path, "stopped", devices=WORLD)

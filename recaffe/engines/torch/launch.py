@@ -19,7 +19,6 @@ from typing import Any
 from recaffe import errors
 from recaffe.engines.base import TrainJob, TrainResult
 from recaffe.engines.torch import devices, nets
-from recaffe.engines.torch.data import Feed
 from recaffe.engines.torch.train import train
 from recaffe.errors import RecaffeError, TrainError
 
@@ -76,8 +75,7 @@ def from_json(text: str) -> TrainJob:
 def _batch_size(job: TrainJob) -> int:
     """The batch of the net's data layers in TRAIN."""
     source = nets.train_net(nets.read_solver(job.solver), job.level, job.stages)
-    state = source.net.state
-    return Feed(source.net, state.phase, 0, level=state.level, stages=tuple(state.stage)).batch_size
+    return source.feed(seed=0).batch_size
 
 
 def _torchrun(job: TrainJob, count: int) -> TrainResult:

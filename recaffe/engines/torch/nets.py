@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recaffe import solver
+from recaffe.engines.torch.data import Feed
+from recaffe.engines.torch.distributed import Group
 from recaffe.errors import ConfigError
 from recaffe.net import parse
 from recaffe.proto import caffe_pb2 as pb
@@ -21,6 +23,14 @@ class Source:
 
     net: pb.NetParameter
     said: str
+
+    def feed(self, seed: int, group: Group | None = None) -> Feed:
+        """Its data layers, of which this process of the group takes its share."""
+        state, group = self.net.state, group or Group()
+        return Feed(
+            self.net, state.phase, seed, level=state.level, stages=tuple(state.stage),
+            rank=group.rank, world=group.world,
+        )  # fmt: skip
 
 
 def read_solver(path: Path) -> pb.SolverParameter:

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from recaffe.engines.torch import memory
 from recaffe.engines.torch.devices import autocast
 from recaffe.engines.torch.distributed import Group
 from recaffe.engines.torch.losses import Term
 from recaffe.engines.torch.net import Net
-from recaffe.engines.torch.upload import split
 from recaffe.net import graph
 
 Blobs = dict[str, Tensor]
@@ -85,35 +83,6 @@ class Together:
             # DistributedDataParallel averages; the parts' shares want the sum.
             (loss * self.world).backward()
         return loss.detach(), outputs
-
-
-def by_trial(replica: Replica, blobs: Blobs, pictures: int) -> Callable[[int], bool]:
-    """Whether so many of a batch's `pictures` pass forward and backward: tried out.
-
-    Nothing of a trial stays: no gradient, and no trace in BatchNorm's statistics.
-    """
-
-    def fits(some: int) -> bool:
-        # The second pass finds the gradients of the first in its way.
-        parts = split(blobs, pictures // some)[:2]
-        before = [s.clone() for s in statistics(replica.net)]
-        try:
-            for part in parts:
-                loss, _ = replica(part, [1.0] * len(replica.terms))
-                loss.backward()
-            return True
-        except (RuntimeError, MemoryError) as error:
-            if not memory.is_out_of_memory(error):
-                raise
-            return False
-        finally:
-            for value, old in zip(statistics(replica.net), before, strict=True):
-                value.copy_(old)
-            replica.zero_grad()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-
-    return fits
 
 
 def statistics(net: Net) -> list[Tensor]:

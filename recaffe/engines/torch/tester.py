@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from recaffe.engines.base import Test, TrainJob
-from recaffe.engines.torch.data import Batch, Feed
+from recaffe.engines.torch.data import Batch
 from recaffe.engines.torch.devices import autocast, keeps_channels_last
 from recaffe.engines.torch.distributed import Group
 from recaffe.engines.torch.net import Net
@@ -31,14 +31,10 @@ class Tester:
         self.number, self.group, self.device = number, group, device
         self.precision, self.test_iter, self.total = job.precision, test_iter, total
         self.channels_last = keeps_channels_last(job.channels_last, job.precision, device)
-        state = source.net.state
-        self.feed = Feed(
-            source.net, state.phase, seed, level=state.level, stages=tuple(state.stage),
-            rank=group.rank, world=group.world,
-        )  # fmt: skip
+        self.feed = source.feed(seed, group)
         self.net = Net(
             source.net,
-            state.phase,
+            source.net.state.phase,
             self.feed.shapes,
             share=trained,
             channels_last=self.channels_last,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import secrets
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
@@ -16,14 +14,15 @@ from torch import Tensor
 
 from recaffe.engines.base import Output, Snapshot, Step, TrainJob, TrainResult
 from recaffe.engines.events import Best, Recorder
-from recaffe.engines.torch import devices, distributed, losses, memory, nets, prefix, signals
+from recaffe.engines.torch import devices, distributed, losses, memory, nets, parts, prefix, signals
 from recaffe.engines.torch.allocator import keep_freed_memory
-from recaffe.engines.torch.data import Batch, Feed
+from recaffe.engines.torch.data import Batch
 from recaffe.engines.torch.debug import Debug
 from recaffe.engines.torch.distributed import Group
 from recaffe.engines.torch.net import Net
 from recaffe.engines.torch.outputs import Means
-from recaffe.engines.torch.replica import Replica, Together, by_trial, statistics
+from recaffe.engines.torch.replica import Replica, Together, statistics
+from recaffe.engines.torch.smoothing import Losses
 from recaffe.engines.torch.snapshots import Store, restore_from
 from recaffe.engines.torch.solvers import make_solver
 from recaffe.engines.torch.tester import Tester
@@ -33,8 +32,6 @@ from recaffe.files import sha256, write_bytes
 from recaffe.net import weights
 
 Blobs = dict[str, Tensor]
-# Losses that may wait on a GPU until they are wanted.
-UNREAD = 1000
 
 
 def train(job: TrainJob) -> TrainResult:
@@ -73,7 +70,7 @@ class Trainer:
         saved = self.store.newest() if self.store is not None else None
         self.seed = self._seed(saved)
         source = nets.train_net(p, job.level, job.stages)
-        self.feed = self._feed(source)
+        self.feed = source.feed(self.seed, group)
         channels_last = devices.keeps_channels_last(job.channels_last, job.precision, device)
         self.channels_last = channels_last
         self.net = Net(
@@ -96,8 +93,7 @@ class Trainer:
         self.solver = make_solver(self.net, p)
         self.replica = Replica(self.net, self.terms, job.precision)
         self.iteration = 0
-        self.losses = deque[float](maxlen=p.average_loss)
-        self.unread: list[Tensor] = []
+        self.losses = Losses(p.average_loss, group, self._watch)
         self.best, self.best_digest, self.accuracy = Best(), "", math.nan
         seconds = self._resume(saved)
         self.together = Together(self.replica, group)
@@ -124,13 +120,6 @@ class Trainer:
         drawn = saved["seed"] if saved and "seed" in saved else secrets.randbelow(2**31)
         return self.group.from_first(drawn)
 
-    def _feed(self, source: nets.Source) -> Feed:
-        state = source.net.state
-        return Feed(
-            source.net, state.phase, self.seed, level=state.level, stages=tuple(state.stage),
-            rank=self.group.rank, world=self.group.world,
-        )  # fmt: skip
-
     def _check_selection(self) -> None:
         if self.job.select != "best":
             return
@@ -156,7 +145,7 @@ class Trainer:
             return 0.0
         self.iteration = saved["iteration"]
         self.store.restore(self.net, self.solver, self.iteration)
-        self.losses.extend(saved["losses"])
+        self.losses.values.extend(saved["losses"])
         b = saved["best"]
         loss = math.inf if b["loss"] is None else b["loss"]
         self.best = Best(b["iteration"], b["accuracy"], loss, b["worse"])
@@ -200,13 +189,18 @@ class Trainer:
 
     def run(self, asked: signals.Requests) -> TrainResult:
         """Train to the end and write what the job wants; see `train`."""
-        first, began = self.iteration, time.monotonic()
+        first, began, say = self.iteration, time.monotonic(), self.recorder.say
         batches = on_device(
             self.feed.batches(self.iteration * self.p.iter_size), self.device, self.channels_last
         )
         with closing(batches) as ready:  # type: ignore[type-var]  # a generator
             if self.iteration < self.p.max_iter:
-                ready = self._fit(ready)
+                own, wanted = self.feed.batch_size // self.group.world, self.job.micro_batch
+                self.parts, ready = parts.choose(
+                    wanted, own, self.replica, ready, self.group, self.device
+                )
+                if wanted == "auto":
+                    say(f"micro_batch: auto is {own // self.parts} of {own} pictures at once")
             reason, testing = self._loop(ready, asked)
         seconds = time.monotonic() - began - testing
         self._snapshot_at_the_end()
@@ -250,11 +244,11 @@ class Trainer:
             outputs = self._forward_backward(batches, display)
             rate = self.solver.rate(self.iteration)
             if display:
-                self._read_losses()
+                self.losses.read()
                 now = time.monotonic()
                 steps, lapse = self.iteration - shown, now - shown_at
                 pictures = steps * self.feed.batch_size * p.iter_size / max(lapse, 1e-9)
-                loss = sum(self.losses) / len(self.losses)
+                loss = self.losses.mean
                 self.recorder.see(Step(self.iteration, loss, rate, pictures, lapse, steps, outputs))
                 shown, shown_at = self.iteration, now
             self.solver.step(rate, self.iteration)
@@ -275,7 +269,7 @@ class Trainer:
     def _forward_backward(
         self, batches: Iterator[tuple[Batch, Blobs]], display: bool
     ) -> tuple[Output, ...]:
-        """Gradients of one iteration, summed over iter_size; the loss goes to `unread`.
+        """Gradients of one iteration, summed over iter_size; the loss goes to `losses`.
 
         Returns the outputs of its last batch where they are to be displayed.
         """
@@ -295,9 +289,7 @@ class Trainer:
             total = loss if total is None else total + loss
             outputs = means.outputs(self.group) if means is not None else ()
         assert total is not None, "iter_size is at least 1"
-        self.unread.append(total / p.iter_size)
-        if len(self.unread) >= UNREAD or (self.device.type == "cpu" and self.group.world == 1):
-            self._read_losses()
+        self.losses.add(self.iteration, total / p.iter_size)
         return outputs
 
     def _means(self) -> Means:
@@ -305,10 +297,10 @@ class Trainer:
 
     def _batch(self, blobs: Blobs, i: int, last: bool, debug: bool, means: Means | None) -> Tensor:
         """Add the gradients of batch `i` of an iteration; returns its loss (this process's share)."""
-        parts = split(blobs, self.parts)
-        shares = losses.shares(self.terms, parts, self.group)
+        pieces = split(blobs, self.parts)
+        shares = losses.shares(self.terms, pieces, self.group)
         total: Tensor | None = None
-        for n, (part, share) in enumerate(zip(parts, shares, strict=True)):
+        for n, (part, share) in enumerate(zip(pieces, shares, strict=True)):
             self._seed_dropout(i, n)
             watch: AbstractContextManager[None] = nullcontext()
             if debug and self.group.first:
@@ -331,17 +323,8 @@ class Trainer:
         self.net.rank = self.group.rank * self.parts + part
         self.net.world = self.group.world * self.parts
 
-    def _read_losses(self) -> None:
-        """Bring the losses over from the device; raises `TrainError` if one is nan or infinite."""
-        if not self.unread:
-            return
-        first = self.iteration - len(self.unread) + 1
-        values = self.group.sums(torch.stack([x.float() for x in self.unread]).tolist())
-        self.unread.clear()
-        for n, value in enumerate(values):
-            self.losses.append(value)
-            if not math.isfinite(value):
-                self.recorder.watcher.see(first + n, value)
+    def _watch(self, iteration: int, loss: float) -> None:
+        self.recorder.watcher.see(iteration, loss)
 
     # -- tests, snapshots, the end
 
@@ -359,7 +342,7 @@ class Trainer:
                 self.best_digest = sha256(self.store.save_best(self.net, self.iteration))
 
     def _snapshot(self) -> None:
-        self._read_losses()
+        self.losses.read()
         if self.group.world > 1:
             self.group.average(statistics(self.net))
         if self.group.first:
@@ -374,7 +357,7 @@ class Trainer:
         files = self.store.save(
             self.net, self.solver, self.iteration,
             {
-                "losses": list(self.losses),
+                "losses": list(self.losses.values),
                 "seconds": round(self.recorder.seconds, 3),
                 "seed": self.seed,
                 "best": {
@@ -413,23 +396,6 @@ class Trainer:
             else:
                 weights.write(self.net.to_proto(), self.job.final)
         return self.best.iteration if best else self.iteration
-
-    # -- memory
-
-    def _fit(self, batches: Iterator[tuple[Batch, Blobs]]) -> Iterator[tuple[Batch, Blobs]]:
-        """Choose the part of a batch that a pass computes; returns the batches, none of them lost."""
-        own, wanted = self.feed.batch_size // self.group.world, self.job.micro_batch
-        if wanted != "auto":
-            self.parts = memory.parts(own, int(wanted))
-            return batches
-        first = next(batches)
-        fits = by_trial(self.replica, first[1], own)
-        if self.device.type == "cpu":  # which promises memory that it may not have
-            expected, tried = memory.by_estimate(self.net.walked, self.device), fits
-            fits = lambda n: expected(n) and tried(n)  # noqa: E731 - one use
-        self.parts = self.group.highest(own // (memory.largest(own, fits) or 1))
-        self.recorder.say(f"micro_batch: auto is {own // self.parts} of {own} pictures at once")
-        return itertools.chain([first], batches)
 
     def _out_of_memory(self) -> str:
         own = self.feed.batch_size // self.group.world // self.parts

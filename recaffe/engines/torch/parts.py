@@ -1,0 +1,71 @@
+"""How many parts a batch is computed in, so that each fits the device."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from recaffe.engines.torch import memory
+from recaffe.engines.torch.distributed import Group
+from recaffe.engines.torch.replica import Replica, statistics
+from recaffe.engines.torch.upload import split
+
+Blobs = dict[str, Tensor]
+T = TypeVar("T")
+
+
+def choose(
+    micro_batch: int | str,
+    pictures: int,
+    replica: Replica,
+    batches: Iterator[tuple[T, Blobs]],
+    group: Group,
+    device: torch.device,
+) -> tuple[int, Iterator[tuple[T, Blobs]]]:
+    """The number of equal parts of a process's `pictures`, and all batches: "auto" tries the first.
+
+    A CPU promises memory that it may not have, so there a part must be expected to fit as well.
+    Raises `ConfigError` for a number that doesn't divide the pictures.
+    """
+    if micro_batch != "auto":
+        return memory.parts(pictures, int(micro_batch)), batches
+    first = next(batches)
+    tried = by_trial(replica, first[1], pictures)
+    expected = memory.by_estimate(replica.net.walked, device)
+    fits = tried if device.type == "cuda" else lambda n: expected(n) and tried(n)
+    # Where not even one picture fits, the first step says so.
+    count = group.highest(pictures // (memory.largest(pictures, fits) or 1))
+    return count, itertools.chain([first], batches)
+
+
+def by_trial(replica: Replica, blobs: Blobs, pictures: int) -> Callable[[int], bool]:
+    """Whether so many of a batch's `pictures` pass forward and backward: tried out.
+
+    Nothing of a trial stays: no gradient, and no trace in BatchNorm's statistics.
+    """
+
+    def fits(some: int) -> bool:
+        # The second pass finds the gradients of the first in its way.
+        parts = split(blobs, pictures // some)[:2]
+        before = [s.clone() for s in statistics(replica.net)]
+        try:
+            for part in parts:
+                loss, _ = replica(part, [1.0] * len(replica.terms))
+                loss.backward()
+            return True
+        except (RuntimeError, MemoryError) as error:
+            if not memory.is_out_of_memory(error):
+                raise
+            return False
+        finally:
+            for value, old in zip(statistics(replica.net), before, strict=True):
+                value.copy_(old)
+            replica.zero_grad()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    return fits
