@@ -14,6 +14,7 @@ from recaffe.engines.torch.layers.loss import infogain_matrix
 from recaffe.engines.torch.precision import Run, run_layer
 from recaffe.errors import NetError, WeightsError
 from recaffe.net import graph, shapes, weights
+from recaffe.net.plain import plain
 from recaffe.proto import caffe_pb2 as pb
 
 # Types whose top is memory of its own that their backward pass doesn't look at again.
@@ -69,6 +70,7 @@ class Net(nn.Module):
                 axis = s.layer.infogain_loss_param.axis
                 infogain_matrix(s.layer, s.bottoms[0][axis])
         self._in_place = _safe_in_place(self.layers)
+        self._settings = [plain(layer) for layer in self.layers]
         self.loss_weights = graph.loss_weights(self.layers)
         free = set(graph.outputs(layers))
         self.outputs = list(dict.fromkeys(t for x in self.layers for t in x.top if t in free))
@@ -119,7 +121,7 @@ class Net(nn.Module):
         """All blobs by name, computed from the data blobs; stops after layer `until` if given."""
         blobs = dict(inputs)
         training = self.phase == pb.TRAIN
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self._settings):
             bottoms = [blobs[b] for b in layer.bottom]
             for b, wanted in enumerate(layer.propagate_down):
                 if not wanted:
