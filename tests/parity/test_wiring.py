@@ -29,7 +29,10 @@ ONLY_OURS = {
 
 def random_net(d: Draw) -> str:
     """Some layers that keep the shape, each on blobs made so far, and losses on what is left."""
-    blobs, used, text = ["data"], set[str](), ""
+    blobs, text = ["data"], ""
+    # Blobs that are read as they are, and tops that their layer's backward pass looks at again: it
+    # would find what a layer in place made of them, and Caffe's gradient would be a wrong one.
+    used, kept = set[str](), set[str]()
     for i in range(d.int(2, 7)):
         name, a = f"l{i}", d.of(*blobs)
         kind = d.of("Convolution", "ReLU", "Scale", "Eltwise", "Pooling", "Concat", "TanH")
@@ -52,13 +55,13 @@ def random_net(d: Draw) -> str:
             text += layer("Concat", "", [f"{name}b", f"{name}a"], [name], name)
         elif kind == "Pooling":
             text += layer(kind, "pooling_param { kernel_size: 3 pad: 1 }", [a], [name], name)
-        elif (
-            a not in used and a != "data" and d.bool()
-        ):  # in place, where nobody reads it as it was
+        elif a not in used | kept | {"data"} and d.bool():
             text += layer(kind, "", [a], [a], name)
+            kept |= {a} if kind == "TanH" else set()
             continue
         else:
             text += layer(kind, stop, [a], [name], name)
+            kept |= {name} if kind == "TanH" else set()
         used.add(a)
         blobs.append(name)
     for i, blob in enumerate(b for b in blobs if b not in used or d.int(0, 3) == 0):

@@ -270,6 +270,21 @@ def test_every_layer_has_shapes_and_multiply_adds() -> None:
     assert summary.macs(build(up, pb.TEST).walked[0]) == 4 * 3 * 64 * 2 * 4
 
 
+def test_a_net_compiles_in_one_piece() -> None:
+    text = f"""{CONV}
+    layer {{ name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }}
+    layer {{ name: "relu" type: "ReLU" bottom: "conv" top: "conv" }}
+    layer {{ name: "norm" type: "LRN" bottom: "conv" top: "norm" }}
+    layer {{ name: "pool" type: "Pooling" bottom: "norm" top: "pool"
+      pooling_param {{ kernel_size: 3 pad: 1 stride: 2 }} }}
+    layer {{ name: "flat" type: "Reshape" bottom: "pool" top: "flat"
+      reshape_param {{ shape {{ dim: 0 dim: -1 }} }} }}
+    {FC.replace('"conv"', '"flat"')} {LOSS}"""
+    net = build(text)
+    whole = torch.compile(net, backend="eager", fullgraph=True)
+    assert torch.allclose(whole(inputs())["loss"], net(inputs())["loss"])
+
+
 # -- mistakes, told at load with the layer's name
 
 MISTAKES = {
@@ -302,6 +317,8 @@ MISTAKES = {
     "a loss behind a threshold": (CONV + 'layer { name: "t" type: "Threshold" bottom: "conv" top: "t" } layer { name: "m" type: "Reduction" bottom: "t" top: "m" loss_weight: 1 }', r"'t' \(Threshold\) has no gradient"),
     "a matrix that isn't there": (CONV + FC + 'layer { name: "l" type: "InfogainLoss" bottom: "fc" bottom: "label" top: "l" infogain_loss_param { source: "none.binaryproto" } }', "'l'.*none.binaryproto can't be read"),
     "an unknown filler": (CONV.replace("msra", "mrsa"), "'mrsa'"),
+    "a filler that can't be sparse": (CONV.replace('"msra"', '"msra" sparse: 3'), "'msra' has no `sparse`"),
+    "a bilinear filler for a rectangle": (CONV.replace("kernel_size: 3", "kernel_h: 3 kernel_w: 2").replace("msra", "bilinear"), "'bilinear' wants"),
 }  # fmt: skip
 
 

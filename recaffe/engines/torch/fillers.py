@@ -16,14 +16,18 @@ from recaffe.proto import caffe_pb2 as pb
 def fill(shape: tuple[int, ...], filler: pb.FillerParameter, seed: int, name: str) -> np.ndarray:
     """A float32 array of `shape`; `seed` and `name` (layer and blob) choose the numbers.
 
-    Raises `NetError` for a filler that Caffe doesn't have.
+    Raises `NetError` for a filler that Caffe doesn't have, or a shape that it can't fill.
     """
+    if filler.sparse >= 0 and filler.type != "gaussian":
+        raise NetError(f"Filler {filler.type!r} has no `sparse`; only gaussian has.")
     rng = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(name.encode())]))
     out = _values(shape, filler, rng)
     return np.asarray(out, np.float32, order="C")
 
 
 def _values(shape: tuple[int, ...], f: pb.FillerParameter, rng: np.random.Generator) -> np.ndarray:
+    if not shape and (f.type in ("xavier", "msra", "positive_unitball") or f.sparse >= 0):
+        raise NetError(f"Filler {f.type!r} wants a blob with axes, not a single value.")
     if f.type == "constant":
         return np.full(shape, f.value)
     if f.type == "uniform":
@@ -43,9 +47,11 @@ def _values(shape: tuple[int, ...], f: pb.FillerParameter, rng: np.random.Genera
         flat = values.reshape(shape[0], -1)
         return (flat / flat.sum(1, keepdims=True)).reshape(shape)
     if f.type == "bilinear":
+        if len(shape) != 4 or shape[2] != shape[3]:
+            raise NetError(f"Filler 'bilinear' wants four axes and square kernels, not {shape}.")
         k = shape[-1]
         factor = (k + 1) // 2
-        centre = (2 * factor - 1 - factor % 2) / (2.0 * factor)
+        centre = (k - 1) / (2.0 * factor)
         row = 1 - np.abs(np.arange(k) / factor - centre)
         return np.broadcast_to(row[:, None] * row[None], shape).copy()
     raise NetError(f"Filler type {f.type!r} is none of Caffe's.")

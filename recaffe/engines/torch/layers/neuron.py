@@ -19,7 +19,7 @@ def relu(
     """max(x, 0) + slope min(x, 0)."""
     slope = layer.relu_param.negative_slope
     if slope:
-        return [F.leaky_relu(x[0], slope)]
+        return [F.leaky_relu(x[0], slope, inplace=c.in_place and slope > 0)]
     return [F.relu(x[0], inplace=c.in_place)]
 
 
