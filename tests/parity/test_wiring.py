@@ -111,3 +111,24 @@ def test_a_net_that_wires_itself_wrongly_is_refused_without_shapes() -> None:
     bad = pb.LayerParameter(name="relu", type="ReLU", bottom=["x"], top=["y"])
     with pytest.raises(NetError, match="no layer above makes its bottom 'x'"):
         wiring.check([bad], DATA)
+
+
+@pytest.mark.parametrize(
+    ("level", "stages"), [(0, []), (1, []), (3, ["deploy"]), (0, ["deploy", "x"])]
+)
+@pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
+def test_the_same_layers_belong_to_a_state(
+    level: int, stages: list[str], phase: str, caffe: Caffe
+) -> None:
+    rules = [
+        "include { max_level: 0 }", "include { min_level: 1 max_level: 2 }",
+        'include { stage: "deploy" not_stage: "x" }', 'include { phase: TEST } include { stage: "x" }',
+        'exclude { stage: "deploy" }', "exclude { phase: TRAIN min_level: 1 }",
+    ]  # fmt: skip
+    text = "".join(layer("ReLU", r, ["data"], [f"r{i}"], f"r{i}") for i, r in enumerate(rules))
+    case = Case(text, {"data": np.ones(SHAPE, np.float32)}, phase, backward=False)
+    theirs = caffe.run(case.text(), phase, case.blobs, backward=False, level=level, stages=stages)
+    net = read(case.text())
+    net.state.level = level
+    net.state.stage.extend(stages)
+    assert set(ours(net, phase, case.blobs, {}, {}).outputs) == set(theirs.outputs)
