@@ -154,3 +154,8 @@ def test_batch_norm_net_predicts_from_its_statistics_what_caffe_predicts(caffe: 
     learned = ours(read(case.text()), "TRAIN", case.blobs, params, {}).params
     runs = run(caffe, replace(case, phase="TEST", backward=False), learned)
     TABLE.add("ResNet-18 in TEST", assert_forward_agrees(runs, "ResNet-18"), None)
+    fused = Net(read(case.text()), pb.TEST, {k: v.shape for k, v in case.blobs.items()})
+    fused.load(learned)  # BatchNorm and Scale in one kernel, as nobody looks on
+    with torch.no_grad():
+        blobs = fused({k: torch.from_numpy(v) for k, v in case.blobs.items()})
+    assert error(blobs["fc"].numpy(), runs.theirs.blobs["fc"]) <= FORWARD

@@ -63,7 +63,11 @@ def test_lrn_gradient_is_that_of_finite_differences(half: int, beta: float) -> N
 
 def test_batch_norm_gradient_is_that_of_finite_differences() -> None:
     for shape in ((5, 3), (2, 3, 2, 4), (2, 2, 2, 2, 2)):
-        assert gradcheck(lambda x: OwnStatistics.apply(x, 0.1)[0], normal(*shape))
+        assert gradcheck(lambda x: OwnStatistics.apply(x, 0.1, None, None)[0], normal(*shape))
+        channels = (normal(shape[1]), normal(shape[1]))
+        assert gradcheck(
+            lambda x, g, b: OwnStatistics.apply(x, 0.1, g, b)[0], (normal(*shape), *channels)
+        )
 
 
 def test_mean_variance_gradient_is_that_of_finite_differences() -> None:
@@ -129,6 +133,32 @@ def test_an_in_place_relu_changes_nothing_but_memory() -> None:
     assert losses[0] == losses[1]
     for (_, _, a, _), (_, _, b, _) in zip(one.learnable(), two.learnable(), strict=True):
         assert a.grad is not None and b.grad is not None and torch.equal(a.grad, b.grad)
+
+
+@pytest.mark.parametrize("phase", [pb.TRAIN, pb.TEST])
+@pytest.mark.parametrize("bias", ["true", "false"])
+def test_batch_norm_and_scale_in_one_go_are_both_one_after_the_other(phase: int, bias: str) -> None:
+    norm = 'layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }'
+    scale = (
+        'layer { name: "scale" type: "Scale" bottom: "conv" top: "conv" scale_param { '
+        f'bias_term: {bias} filler {{ type: "uniform" min: 0.5 max: 2 }} }} }}'
+    )
+    relu = 'layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }'
+    one, two = (build(f"{CONV} {norm} {scale} {relu} {FC} {LOSS}", phase) for _ in range(2))
+    statistics = {"bn": [np.full(5, 0.3), np.full(5, 4.0), np.array([2.0])]}
+    for net in (one, two):
+        net.load(statistics)
+    run = two.run
+    two.run = lambda *args: run(*args)  # who looks on sees each layer by itself
+    for net in (one, two):
+        net.loss(net(inputs())).backward()
+    for name in one.blobs:
+        for a, b in zip(one.blobs[name], two.blobs[name], strict=True):
+            assert torch.allclose(a, b, rtol=1e-5)
+            assert (a.grad is None) == (b.grad is None)
+            assert a.grad is None or torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-6)  # type: ignore[arg-type]
+    before = one(inputs(), until="bn")["conv"]
+    assert torch.allclose(before, two(inputs(), until="bn")["conv"], atol=1e-5)
 
 
 def test_layout_in_memory_changes_no_more_than_last_digits() -> None:
@@ -273,6 +303,7 @@ def test_every_layer_has_shapes_and_multiply_adds() -> None:
 def test_a_net_compiles_in_one_piece() -> None:
     text = f"""{CONV}
     layer {{ name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }}
+    layer {{ name: "scale" type: "Scale" bottom: "conv" top: "conv" scale_param {{ bias_term: true }} }}
     layer {{ name: "relu" type: "ReLU" bottom: "conv" top: "conv" }}
     layer {{ name: "norm" type: "LRN" bottom: "conv" top: "norm" }}
     layer {{ name: "pool" type: "Pooling" bottom: "norm" top: "pool"

@@ -20,22 +20,24 @@ def batch_norm(
     """(x - mean) / √(variance + eps) by channel: the batch's own statistics, or the kept ones.
 
     The kept ones are sums that decay; the third parameter says what to divide them by. As in Caffe
-    they are updated whenever the batch's own are used, whatever the phase.
+    they are updated whenever the batch's own are used, whatever the phase. A fourth and a fifth
+    parameter are those of the Scale that follows, done in one go.
     """
     p, b = layer.batch_norm_param, wide(x[0])
-    mean, var, factor = (v.detach() for v in w)
+    mean, var, factor = (v.detach() for v in w[:3])
+    gamma, beta = (w[i] if len(w) > i else None for i in (3, 4))
     fixed = p.use_global_stats if p.HasField("use_global_stats") else not c.training
     if fixed:
         inverse = torch.where(factor == 0, 0, 1 / factor)
-        return [F.batch_norm(b, mean * inverse, var * inverse, eps=p.eps)]
+        return [F.batch_norm(b, mean * inverse, var * inverse, gamma, beta, eps=p.eps)]
     size = b.numel() // b.shape[1]
     if b.device.type == "cpu":
-        out, own_mean, own_var = OwnStatistics.apply(b, p.eps)
+        out, own_mean, own_var = OwnStatistics.apply(b, p.eps, gamma, beta)
         own_var = own_var * (size / max(1, size - 1))
     else:
         own_mean, own_var = torch.zeros_like(mean), torch.zeros_like(var)
         # A momentum of 1 leaves just this batch's mean, and its variance over size - 1.
-        out = torch.batch_norm(b, None, None, own_mean, own_var, True, 1.0, p.eps, True)
+        out = torch.batch_norm(b, gamma, beta, own_mean, own_var, True, 1.0, p.eps, True)
     with torch.no_grad():
         factor.mul_(p.moving_average_fraction).add_(1)
         mean.mul_(p.moving_average_fraction).add_(own_mean)
@@ -46,32 +48,37 @@ def batch_norm(
 
 
 class OwnStatistics(torch.autograd.Function):
-    """y = (x - mean) / √(variance + eps), mean and variance (over the size) by channel, on CPUs.
+    """y = gamma (x - mean) / √(variance + eps) + beta, mean and variance (over the size) by channel,
+    on CPUs.
 
     PyTorch's own kernel sums channels-last blobs one value after the other, which in float32 costs
     two digits of a mean over 10⁵ values.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Keeps x and two values a channel."""
+    def forward(
+        ctx: Any, x: Tensor, eps: float, gamma: Tensor | None, beta: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Keeps x and a few values a channel."""
         dims = [0, *range(2, x.dim())]
         mean = x.mean(dims)
         centred = x - along(mean, x, 1)
         var = centred.mul_(centred).mean(dims)
-        ctx.save_for_backward(x, mean, (var + eps).rsqrt_())
+        ctx.save_for_backward(x, gamma, mean, (var + eps).rsqrt_())
         ctx.eps = eps
         ctx.mark_non_differentiable(mean, var)
-        return torch.batch_norm(x, None, None, mean, var, False, 0.0, eps, False), mean, var
+        return torch.batch_norm(x, gamma, beta, mean, var, False, 0.0, eps, False), mean, var
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """(dy - mean dy - y mean(y dy)) / √(variance + eps)."""
-        x, mean, inverse = ctx.saved_tensors
-        dx, _, _ = torch.ops.aten.native_batch_norm_backward(
-            grads[0], x, None, None, None, mean, inverse, True, ctx.eps, [True, False, False]
+        """gamma (dy - mean dy - y mean(y dy)) / √(variance + eps), Σ y dy and Σ dy, where y is
+        before gamma and beta."""
+        x, gamma, mean, inverse = ctx.saved_tensors
+        wanted = [ctx.needs_input_grad[i] for i in (0, 2, 3)]
+        dx, dgamma, dbeta = torch.ops.aten.native_batch_norm_backward(
+            grads[0], x, gamma, None, None, mean, inverse, True, ctx.eps, wanted
         )
-        return dx, None
+        return dx, None, dgamma if wanted[1] else None, dbeta if wanted[2] else None
 
 
 def mvn(layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context) -> list[Tensor]:
