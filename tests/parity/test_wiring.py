@@ -16,7 +16,7 @@ from recaffe.proto import caffe_pb2 as pb
 from tests.parity.caffe_client import Caffe, CaffeDiedError
 from tests.parity.compare import check, ours, read
 from tests.parity.draw import Case, Draw, layer
-from tests.unit.test_layers import DATA, MISTAKES, inputs
+from tests.unit.small_nets import DATA, MISTAKES, inputs
 
 SHAPE = (2, 4, 5, 5)
 # Nets that only recaffe refuses: types that it hasn't, and where Caffe goes on to read other memory
