@@ -39,7 +39,7 @@ def predict(job: PredictJob, blob: str = "", title: str = "test") -> Predictions
         raise NetError(f"{job.deploy} wants {wanted[1:]}, the records give {shape[1:]}.")
     source.input_param.shape[0].dim[0] = job.batch_size
     net = Net(param, pb.TEST, {top: shape})
-    net.load(weights.read(job.weights))
+    net.load(weights.read(job.weights, net.layers))
     net.to(device)
     wanted_blob = blob or net.outputs[-1]
     rows, labels = [], []

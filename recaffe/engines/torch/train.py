@@ -134,7 +134,7 @@ class Trainer:
     def _load_weights(self) -> None:
         given = self.job.weights or ()
         for path in given if isinstance(given, tuple) else (given,):
-            self.net.load(weights.read(path), self.job.copy)
+            self.net.load(weights.read(path, self.net.layers), self.job.copy)
 
     def _resume(self, saved: dict[str, Any] | None) -> float:
         """Go on from what was saved; returns the seconds that it took to get there."""
