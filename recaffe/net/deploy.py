@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 from recaffe.net import graph
-from recaffe.net.parse import to_net
+from recaffe.net.parse import to_layer, to_net
 from recaffe.net.prototxt import Message
 from recaffe.proto import caffe_pb2 as pb
 
@@ -25,7 +25,7 @@ def deploy(train_val: Message, shape: tuple[int, int, int], batch: int = 1) -> M
     fields = []
     for f in tree.fields:
         if f.name == "layer" and f.message is not None:
-            proto = to_net(_only(f.message)).layer[0]
+            proto = to_layer(f.message)
             if proto.type in graph.DATA or proto.name not in kept:
                 continue
             if not graph.included(proto, pb.TEST):
@@ -48,9 +48,3 @@ def deploy(train_val: Message, shape: tuple[int, int, int], batch: int = 1) -> M
     for f in tree.fields[first : first + 2]:
         f.lead = "\n" + f.lead.lstrip("\n") if f.lead else "\n"
     return tree
-
-
-def _only(layer: Message) -> Message:
-    root = Message()
-    root.add("layer").fields = layer.fields
-    return root

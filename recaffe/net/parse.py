@@ -68,6 +68,13 @@ def read_net(path: Path | str) -> pb.NetParameter:
     return net
 
 
+def to_layer(layer: Message) -> pb.LayerParameter:
+    """One layer of a tree as a protobuf."""
+    root = Message()
+    root.add("layer").fields = layer.fields
+    return to_net(root).layer[0]
+
+
 def to_solver(text: str, source: str = "solver.prototxt") -> pb.SolverParameter:
     """Parse a SolverParameter, `solver_type` turned into `type`; raises `NetError` with line and
     column, unknown keys included."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from recaffe.errors import NetError
 from recaffe.net import graph
-from recaffe.net.parse import to_net, unknown_fields
+from recaffe.net.parse import to_layer, to_net, unknown_fields
 from recaffe.net.prototxt import Ident, Message
 from recaffe.proto import caffe_pb2 as pb
 
@@ -88,7 +88,7 @@ def _data_layers(tree: Message, net: pb.NetParameter, s: PatchSettings, source: 
             layer.child("data_param").remove(
                 *(f.name for f in pb.ImageDataParameter.DESCRIPTOR.fields)
             )
-        proto = to_net(_alone(layer)).layer[0]
+        proto = to_layer(layer)
         training = graph.included(proto, pb.TRAIN)
         testing = graph.included(proto, pb.TEST)
         phases |= {p for p, used in ((pb.TRAIN, training), (pb.TEST, testing)) if used}
@@ -125,13 +125,6 @@ def _fill_data(layer: Message, s: PatchSettings, training: bool) -> None:
     data.remove("rand_skip")
 
 
-def _alone(layer: Message) -> Message:
-    """A net of this one layer, for reading it as a protobuf."""
-    root = Message()
-    root.add("layer").fields = layer.fields
-    return root
-
-
 def _rename_heads(tree: Message, out: Patched, s: PatchSettings) -> None:
     blobs = {}
     for layer in layers(tree):
@@ -155,7 +148,7 @@ def _rename_heads(tree: Message, out: Patched, s: PatchSettings) -> None:
 
 
 def _set_rates(layer: Message, rates: tuple[float, float], warnings: list[str]) -> None:
-    count = graph.blob_count(to_net(_alone(layer)).layer[0])
+    count = graph.blob_count(to_layer(layer))
     if layer.get("type") == "BatchNorm":
         return  # its blobs are statistics; Caffe itself keeps their rates at 0
     params = _params(layer, count)
@@ -199,7 +192,7 @@ def _freeze(tree: Message, net: pb.NetParameter, last: str, heads: set[str]) -> 
     frozen = []
     for layer in layers(tree):
         if layer.get("name") in below:
-            count = graph.blob_count(to_net(_alone(layer)).layer[0])
+            count = graph.blob_count(to_layer(layer))
             for param in _params(layer, count):
                 param.set("lr_mult", 0)
                 param.set("decay_mult", 0)
