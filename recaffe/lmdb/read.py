@@ -11,6 +11,7 @@ from typing import Any
 
 import lmdb
 
+from recaffe import real_caffe
 from recaffe.errors import DataError
 from recaffe.lmdb.datum import parse_datum, pixels
 
@@ -44,7 +45,7 @@ def _identity(path: Path | str) -> tuple[int, int]:
         if (Path(path) / "CURRENT").exists():
             raise DataError(
                 f"{path} is a LevelDB. The torch engine reads LMDB: write it anew with "
-                "convert_imageset -backend lmdb, or use the caffe engine."
+                f"convert_imageset -backend lmdb. {real_caffe.can('read it as it is')}"
             ) from error
         raise DataError(f"{path} is no LMDB: {error.filename}: {error.strerror}.") from error
     return found.st_dev, found.st_ino

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from recaffe import real_caffe
 from recaffe.errors import NetError
 from recaffe.net import graph
 from recaffe.proto import caffe_pb2 as pb
@@ -38,14 +39,19 @@ _LABELS = {
 
 def unsupported(layer: pb.LayerParameter) -> str:
     """The message for a type that the torch engine hasn't."""
-    message = (
-        f"Layer {layer.name!r} has the type {layer.type!r}, which the torch engine doesn't know."
-    )
-    if layer.type in _CAFFE_ONLY:
-        return f"{message} Real Caffe does: set `engine: caffe` to train this net with it."
     return (
-        f"{message} Neither does BVLC Caffe 1.0. If your own build of Caffe does, set "
-        "`engine: caffe`; else check the type's spelling."
+        f"Layer {layer.name!r} has the type {layer.type!r}, which the torch engine doesn't know. "
+        f"{way_out(layer.type)}"
+    )
+
+
+def way_out(kind: str) -> str:
+    """What to do about a layer of a type that the torch engine hasn't."""
+    if kind in _CAFFE_ONLY:
+        return real_caffe.can("train this net")
+    return (
+        "Neither does BVLC Caffe 1.0. If your own build of Caffe does, train with that; else check "
+        "the type's spelling."
     )
 
 

@@ -41,14 +41,14 @@ def test_an_empty_lmdb_and_a_leveldb_are_named(tmp_path: Path) -> None:
         Feed(net(data(write_lmdb(tmp_path / "empty", []))), TRAIN, 0)
     (tmp_path / "level").mkdir()
     (tmp_path / "level" / "CURRENT").write_text("MANIFEST-000004\n")
-    with pytest.raises(DataError, match=r"'here'.*LevelDB.*caffe engine"):
+    with pytest.raises(DataError, match=r"'here'.*LevelDB.*caffe train"):
         Feed(net(data(tmp_path / "level")), TRAIN, 0)
 
 
 IMAGES = 'type: "ImageData" top: "a" top: "b" image_data_param'
 BAD: list[tuple[str, str]] = [
     ('type: "Data" top: "a" data_param { source: "DIR/db" backend: LMDB }', "batch_size is missing"),
-    ('type: "Data" top: "a" data_param { source: "DIR/db" batch_size: 2 }', "LevelDB.*caffe engine"),
+    ('type: "Data" top: "a" data_param { source: "DIR/db" batch_size: 2 }', "LevelDB.*caffe train"),
     ('type: "Data" top: "a" data_param { source: "DIR/no" batch_size: 2 backend: LMDB }', "no/data.mdb"),
     ('type: "Data" top: "a" top: "b" top: "c" data_param { source: "DIR/db" batch_size: 2 backend: LMDB }',
      "has 3 tops; Caffe wants 1 or 2"),
@@ -89,7 +89,7 @@ BAD: list[tuple[str, str]] = [
     ('type: "DummyData" top: "a" dummy_data_param { shape { dim: 1 } num: 1 }', "both shape and num"),
     ('type: "DummyData" top: "a" dummy_data_param { num: 1 channels: 1 height: 1 }', "width stands 0 times"),
     ('type: "Input" top: "a"', "shape stands 0 times"),
-    ('type: "WindowData" top: "a" top: "b"', "caffe engine"),
+    ('type: "WindowData" top: "a" top: "b"', "caffe train"),
 ]  # fmt: skip
 
 

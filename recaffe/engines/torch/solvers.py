@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recaffe import real_caffe
 from recaffe.engines.torch.net import Net
 from recaffe.engines.torch.rates import Start, current_step, learning_rate
 from recaffe.errors import ConfigError, NetError
@@ -65,7 +66,7 @@ class Solver:
         if p.snapshot_diff:
             raise ConfigError(
                 "snapshot_diff: true is not supported by the torch engine, which keeps no gradients "
-                "after an update. Remove it from the solver, or use the caffe engine."
+                f"after an update. Remove it from the solver. {real_caffe.can('write them')}"
             )
         self.p = p
         self.params, self._multipliers = _learnable(net)

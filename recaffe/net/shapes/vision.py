@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recaffe import real_caffe
 from recaffe.errors import NetError
 from recaffe.net.shapes.base import Result, Shape, axis_of, count, four, weight_and_bias
 from recaffe.net.shapes.windows import Window, conv_window, pool_size, pool_window
@@ -69,7 +70,9 @@ def pooling(layer: pb.LayerParameter, bottoms: list[Shape]) -> Result:
     p = layer.pooling_param
     n, c, h, w = four(bottoms[0])
     if p.pool == pb.PoolingParameter.STOCHASTIC:
-        raise NetError("the torch engine has no STOCHASTIC pooling. Set `engine: caffe`.")
+        raise NetError(
+            f"the torch engine has no STOCHASTIC pooling. {real_caffe.can('train this net')}"
+        )
     win = pool_window(p, bottoms[0])
     if any(pad >= k for pad, k in zip(win.pad, win.kernel, strict=True)):
         raise NetError(f"pad {win.pad} must be smaller than the kernel {win.kernel}.")

@@ -16,7 +16,7 @@ from recaffe.engines.torch.data.lmdb import LmdbData
 from recaffe.engines.torch.data.prefetch import ahead
 from recaffe.engines.torch.data.source import Blobs, Load, Loads, Setting, Source, Step, named
 from recaffe.errors import NetError
-from recaffe.net import graph
+from recaffe.net import graph, wiring
 from recaffe.net.shapes import Shape
 from recaffe.proto import caffe_pb2 as pb
 
@@ -177,8 +177,5 @@ def _source(layer: pb.LayerParameter, setting: Setting, memory: Mapping[str, Giv
     if layer.type == "MemoryData":
         return MemoryData(layer, setting, memory.get(layer.name))
     if layer.type not in _KINDS:
-        raise NetError(
-            "the torch engine doesn't know this type. Real Caffe may: train this net with the caffe "
-            "engine."
-        )
+        raise NetError(f"the torch engine doesn't know this type. {wiring.way_out(layer.type)}")
     return _KINDS[layer.type](layer, setting)

@@ -11,6 +11,7 @@ import cv2
 import lmdb
 import torch
 
+from recaffe import real_caffe
 from recaffe.engines.torch.data.source import Blobs, Loads, Setting, Source, Step
 from recaffe.engines.torch.data.transform import Transform
 from recaffe.errors import DataError, NetError
@@ -32,7 +33,7 @@ class LmdbData(Source):
             raise NetError(
                 "the torch engine reads LMDB, and backend says LevelDB (which is what no backend "
                 "means). Write the data as LMDB with convert_imageset -backend lmdb and set "
-                "backend: LMDB, or use the caffe engine."
+                f"backend: LMDB. {real_caffe.can('read LevelDB')}"
             )
         if t.force_color and t.force_gray:
             raise NetError("transform_param has both force_color and force_gray.")
