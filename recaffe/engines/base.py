@@ -116,6 +116,8 @@ class Step:
     lapse: float
     steps: int
     outputs: tuple[Output, ...] = ()
+    # What Caffe says of the rate before it says the rate.
+    status: str = ""
 
 
 @dataclass(frozen=True)

@@ -129,8 +129,9 @@ class Recorder:
         elif isinstance(event, Test):
             self._test(event)
         elif isinstance(event, Snapshot):
-            self.say(f"Snapshotting to binary proto file {event.model}")
-            self.say(f"Snapshotting solver state to binary proto file {event.state}")
+            kind = "HDF5" if event.model.suffix == ".h5" else "binary proto"
+            self.say(f"Snapshotting to {kind} file {event.model}")
+            self.say(f"Snapshotting solver state to {kind} file {event.state}", "sgd_solver.cpp")
         self._csv.flush()
 
     def advance(self, iterations: int = 1) -> None:
@@ -150,6 +151,8 @@ class Recorder:
         rate = f"{e.steps / max(e.lapse, 1e-9):.6g} iter/s, {e.lapse:.6g}s/{e.steps} iters"
         self.say(f"Iteration {e.iteration} ({rate}), loss = {number(e.loss)}")
         self._outputs("Train", e.outputs)
+        if e.status:
+            self.say(e.status, "sgd_solver.cpp")
         self.say(f"Iteration {e.iteration}, lr = {number(e.lr)}", "sgd_solver.cpp")
         self._row(e.iteration, f"{e.loss:.6g}", f"{e.lr:.6g}", f"{e.images_per_second:.1f}", "", "")
         if self._bar is not None:
@@ -165,7 +168,6 @@ class Recorder:
         self.watcher.see(e.iteration, e.loss)
 
     def _test(self, e: Test) -> None:
-        self.say(f"Iteration {e.iteration}, Testing net (#{e.net})")
         if not math.isnan(e.total):
             self.say(f"Test loss: {number(e.total)}")
         self._outputs("Test", e.outputs)

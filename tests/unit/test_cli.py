@@ -107,6 +107,25 @@ def test_training_writes_what_caffe_train_wrote_and_says_it_in_caffes_lines(
     assert lines[-1] == "Optimization Done."
 
 
+def test_the_log_says_what_caffe_says_of_steps_hdf5_and_debug_info(
+    golden: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = solver(
+        golden, lr_policy='"multistep"', stepvalue=1, max_iter=2, snapshot_format="HDF5",
+        debug_info="true", test_interval=1, stepsize=None,
+    )  # fmt: skip
+    assert recaffe(f"train -threads 1 -solver {file} -weights start.caffemodel") == 0
+    lines = texts(capsys.readouterr().err)
+    assert "Snapshotting to HDF5 file trained_iter_2.caffemodel.h5" in lines
+    assert "Snapshotting solver state to HDF5 file trained_iter_2.solverstate.h5" in lines
+    assert [x for x in lines if "MultiStep" in x] == ["MultiStep Status: Iteration 1, step = 1"]
+    # Each batch of a test says the blobs, between the test's first line and its outputs.
+    test = lines[lines.index("Iteration 0, Testing net (#0)") :]
+    test = test[1 : next(i for i, x in enumerate(test) if "Test net output" in x)]
+    assert test and all(x.startswith("    [Forward] Layer ") for x in test)
+    assert sum("Layer fc, param blob 0 data" in x for x in test) == 1
+
+
 def test_a_snapshot_goes_on_to_the_same_weights(golden: Path) -> None:
     assert main(["train", "--threads=1", "--solver", solver(golden, snapshot=6), "--weights", "start.caffemodel"]) == 0  # fmt: skip
     whole = (golden / "trained_iter_12.caffemodel").read_bytes()
@@ -188,12 +207,14 @@ def test_time_lists_each_layer_forward_and_backward(
     if missing:
         shutil.rmtree("warped.lmdb")
     flags = ["--input", "3,20,24"] if missing else []
+    net = (golden / "net.prototxt").read_text(encoding="utf-8")
+    (golden / "net.prototxt").write_text(net.replace('name: "data"', 'name: "pictures"'))
     assert main(["time", "-model", "net.prototxt", "-iterations", "2", *flags]) == 0
     lines = texts(capsys.readouterr().err)
     times = [m for x in lines if (m := re.fullmatch(r" *(\w+)\t(for|back)ward: (\S+) ms\.", x))]
-    layers = ["data", "conv1", "relu1", "norm1", "pool1", "conv2", "pool2", "left", "both", "fc", "loss"]  # fmt: skip
+    layers = ["pictures", "conv1", "relu1", "norm1", "pool1", "conv2", "pool2", "left", "both", "fc", "loss"]  # fmt: skip
     assert [(m[1], m[2]) for m in times] == [(x, way) for x in layers for way in ("for", "back")]
-    assert all(float(m[3]) > 0 for m in times if m[1] not in ("data", "both"))
+    assert all(float(m[3]) > 0 for m in times if m[1] not in ("pictures", "both"))
     total = next(float(x.split()[-2]) for x in lines if x.startswith("Total Time"))
     assert 0 < 2 * sum(float(m[3]) for m in times) < total
     assert any("random" in x for x in lines) == missing

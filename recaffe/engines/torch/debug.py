@@ -32,8 +32,8 @@ class Debug:
         self._gradients: dict[tuple[str, int], Tensor] = {}
 
     @contextmanager
-    def watching(self, inputs: dict[str, Tensor]) -> Iterator[None]:
-        """Forward and backward of one part of a batch, whose data blobs are `inputs`."""
+    def watching(self, inputs: dict[str, Tensor], backward: bool = True) -> Iterator[None]:
+        """Forward, and backward if there is one, of a part of a batch; `inputs` are its data."""
         self._gradients.clear()
         for shaped in self.net.walked:
             if shaped.layer.type in graph.DATA:
@@ -45,7 +45,8 @@ class Debug:
             yield
         finally:
             self.net.run = run
-        self._backward()
+        if backward:
+            self._backward()
 
     def _run(
         self,

@@ -84,6 +84,13 @@ class Solver:
             return self.start[1]
         return current_step(self.p, iteration - 1, self.start)
 
+    def status(self, iteration: int) -> str:
+        """What Caffe says before the update in which multistep takes a step; else nothing."""
+        step = self.current_step(iteration + 1)
+        if self.p.lr_policy != "multistep" or step == self.current_step(iteration):
+            return ""
+        return f"MultiStep Status: Iteration {iteration}, step = {step}"
+
     @torch.no_grad()
     def restore(self, history: Sequence[Tensor], start: Start) -> None:
         """Go on from (iteration, current_step) with `history`, which must fit in number and shape."""

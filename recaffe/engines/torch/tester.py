@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from recaffe.engines.base import Test, TrainJob
 from recaffe.engines.torch.data import Batch
+from recaffe.engines.torch.debug import Debug, Say
 from recaffe.engines.torch.devices import autocast, keeps_channels_last
 from recaffe.engines.torch.distributed import Group
 from recaffe.engines.torch.net import Net
@@ -43,12 +45,15 @@ class Tester:
         self.accuracy, self.loss = named(self.net.layers)
 
     @torch.no_grad()
-    def test(self, iteration: int) -> Test:
-        """The means over all records after `iteration` updates."""
+    def test(self, iteration: int, debug: Say | None = None) -> Test:
+        """The means over all records after `iteration` updates; `debug` takes debug_info's lines."""
         means = Means(self.net, self.device, self.feed.batch_size)
         batches = self.feed.once() if self.feed.records is not None else self._some()
         for batch, blobs in on_device(batches, self.device, self.channels_last):
-            with autocast(self.precision, self.device):
+            watch: AbstractContextManager[None] = nullcontext()
+            if debug is not None:
+                watch = Debug(self.net, debug).watching(blobs, backward=False)
+            with watch, autocast(self.precision, self.device):
                 means.add(self.net(blobs), batch.size)
         outputs = means.outputs(self.group)
         first = {o.name: o.value for o in reversed(outputs)}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recaffe.engines.torch.layers import Context
 from recaffe.engines.torch.net import Net
+from recaffe.net import graph
 from recaffe.proto import caffe_pb2 as pb
 
 
@@ -46,18 +47,23 @@ class _Ran:
 def measure(net: Net, batches: Iterator[dict[str, Tensor]], iterations: int) -> Costs:
     """Time `iterations` passes after one that isn't counted.
 
-    `batches` yields the data layers' blobs; the wait for them is the cost of `data`. Each layer
+    `batches` yields the data layers' blobs; the wait for them is the cost of the first of those
+    layers, and the others have none. Each layer
     runs on its own, so a layer's backward pass is measured apart from its neighbours'. A net
     without a loss starts backward from ones in its outputs.
     """
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    costs = Costs([Cost("data"), *(Cost(layer.name) for layer in net.layers)])
+    costs = Costs([Cost(s.layer.name) for s in net.walked])
+    kinds = [s.layer.type in graph.DATA for s in net.walked]
+    reading = [c for c, is_data in zip(costs.layers, kinds, strict=True) if is_data]
+    running = [c for c, is_data in zip(costs.layers, kinds, strict=True) if not is_data]
     for count in range(iterations + 1):
         began = time.perf_counter()
-        ran, blobs = _forward(net, batches, costs.layers, wait)
+        blobs = _read(batches, reading, wait)
+        ran = _forward(net, blobs, running, wait)
         middle = time.perf_counter()
-        _backward(net, ran, blobs, costs.layers, wait)
+        _backward(net, ran, blobs, running, wait)
         end = time.perf_counter()
         if count == 0:  # the first pass allocates
             costs.loss = _loss(net, blobs)
@@ -70,15 +76,23 @@ def measure(net: Net, batches: Iterator[dict[str, Tensor]], iterations: int) -> 
     return costs
 
 
-def _forward(
-    net: Net, batches: Iterator[dict[str, Tensor]], costs: list[Cost], wait: Callable[[], None]
-) -> tuple[list[_Ran], dict[str, Tensor]]:
+def _read(
+    batches: Iterator[dict[str, Tensor]], costs: list[Cost], wait: Callable[[], None]
+) -> dict[str, Tensor]:
     start = time.perf_counter()
     blobs = dict(next(batches))
     wait()
-    costs[0].forward += 1e3 * (time.perf_counter() - start)
+    for cost in costs[:1]:
+        cost.forward += 1e3 * (time.perf_counter() - start)
+    return blobs
+
+
+def _forward(
+    net: Net, blobs: dict[str, Tensor], costs: list[Cost], wait: Callable[[], None]
+) -> list[_Ran]:
+    """Run each layer; its tops are added to `blobs`."""
     ran = []
-    for layer, cost in zip(net.layers, costs[1:], strict=True):
+    for layer, cost in zip(net.layers, costs, strict=True):
         bottoms = [blobs[b] for b in layer.bottom]
         leaves = [b.detach().requires_grad_(b.requires_grad) for b in bottoms]
         start = time.perf_counter()
@@ -88,7 +102,7 @@ def _forward(
         cost.forward += 1e3 * (time.perf_counter() - start)
         blobs.update(zip(layer.top, tops, strict=False))
         ran.append(_Ran(bottoms, leaves, tops))
-    return ran, blobs
+    return ran
 
 
 def _backward(
@@ -99,7 +113,7 @@ def _backward(
     wait: Callable[[], None],
 ) -> None:
     arrived = _seeds(net, blobs)
-    for layer, r, cost in reversed(list(zip(net.layers, ran, costs[1:], strict=True))):
+    for layer, r, cost in reversed(list(zip(net.layers, ran, costs, strict=True))):
         pairs = [(t, arrived[id(t)]) for t in r.tops if id(t) in arrived and t.requires_grad]
         params = [p for p in net.blobs.get(layer.name, ()) if p.requires_grad]
         wanted = [*params, *(x for x in r.leaves if x.requires_grad)]

@@ -243,14 +243,19 @@ class Trainer:
             display = bool(p.display) and self.iteration % p.display == 0
             outputs = self._forward_backward(batches, display)
             rate = self.solver.rate(self.iteration)
+            status = self.solver.status(self.iteration)
             if display:
                 self.losses.read()
                 now = time.monotonic()
                 steps, lapse = self.iteration - shown, now - shown_at
                 pictures = steps * self.feed.batch_size * p.iter_size / max(lapse, 1e-9)
                 loss = self.losses.mean
-                self.recorder.see(Step(self.iteration, loss, rate, pictures, lapse, steps, outputs))
+                self.recorder.see(
+                    Step(self.iteration, loss, rate, pictures, lapse, steps, outputs, status)
+                )
                 shown, shown_at = self.iteration, now
+            elif status:
+                self.recorder.say(status, "sgd_solver.cpp")
             self.solver.step(rate, self.iteration)
             self.iteration += 1
             self.recorder.advance()
@@ -331,8 +336,10 @@ class Trainer:
     def _test(self) -> None:
         if self.group.world > 1:
             self.group.average(statistics(self.net))
+        debug = self.p.debug_info and self.group.first
         for tester in self.testers:
-            test = tester.test(self.iteration)
+            self.recorder.say(f"Iteration {self.iteration}, Testing net (#{tester.number})")
+            test = tester.test(self.iteration, self.recorder.say if debug else None)
             self.recorder.see(test)
             if tester.number:
                 continue
