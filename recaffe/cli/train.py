@@ -14,6 +14,8 @@ from recaffe.cli import options
 from recaffe.errors import RecaffeError
 
 EFFECTS = ("stop", "snapshot", "none")
+PRECISIONS = ("fp32", "tf32", "bf16")
+LAYOUTS = {"auto": "auto", "true": True, "false": False}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,9 +30,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sighup_effect", choices=EFFECTS, default="snapshot", help="what SIGHUP does (snapshot)"
     )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="what it computes in (fp32)"
+    )
+    parser.add_argument(
+        "--micro_batch", type=_micro_batch, default=0, metavar="N",
+        help="pictures that a device computes at once, or auto; 0: its whole share (0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--channels_last", choices=LAYOUTS, default="auto", help="layout of pictures (auto)"
+    )
+    parser.add_argument("--compile", action="store_true", help="use torch.compile")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="the same bits in each run, also on a GPU"
+    )
     options.add_gpu(parser)
     options.add_threads(parser)
     options.add_state(parser)
+
+
+def _micro_batch(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of pictures nor auto")
+    return int(text)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -63,6 +87,11 @@ def main(args: argparse.Namespace) -> int:
             devices=devices,
             level=args.level,
             stages=state,
+            precision=args.precision,
+            channels_last=LAYOUTS[args.channels_last],
+            compile=args.compile,
+            deterministic=args.deterministic,
+            micro_batch=args.micro_batch,
             sigint_effect=args.sigint_effect,
             sighup_effect=args.sighup_effect,
         )
@@ -107,12 +136,12 @@ def _devices(gpu: str, solver: Path) -> tuple[str, int]:
     """
     import torch
 
-    if "RANK" in os.environ:  # torchrun started this process as one of several
-        return ("cuda" if torch.cuda.is_available() else "cpu"), 1
+    several = "RANK" in os.environ  # torchrun started this process as one of several
     numbers = options.gpus(gpu)
     if numbers == []:
-        return _of_solver(solver), 1
-    if numbers is not None and len(numbers) == 1:
+        device = _of_solver(solver)
+        return (device.split(":")[0] if several else device), 1  # each takes its own of the GPUs
+    if numbers is not None and len(numbers) == 1 and not several:
         return f"cuda:{numbers[0]}", 1
     there = torch.cuda.device_count()
     numbers = list(range(there)) if numbers is None else numbers
@@ -123,7 +152,7 @@ def _devices(gpu: str, solver: Path) -> tuple[str, int]:
     # The processes that train take the first GPUs that they see.
     names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(there)))).split(",")
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names[n] for n in numbers)
-    return "cuda", len(numbers)
+    return "cuda", 1 if several else len(numbers)
 
 
 def _of_solver(path: Path) -> str:
@@ -138,5 +167,6 @@ def _of_solver(path: Path) -> str:
         return "cpu"
     if torch.cuda.is_available():
         return f"cuda:{max(0, p.device_id)}"
-    say("solver_mode is GPU, but PyTorch sees no GPU here: using the CPU.")
+    if os.environ.get("RANK", "0") == "0":
+        say("solver_mode is GPU, but PyTorch sees no GPU here: using the CPU.")
     return "cpu"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from recaffe.cli import main
 from recaffe.config import MODELS
+from recaffe.engines.base import TrainJob
 from recaffe.net import weights
 from recaffe.net.layered import GAP, layout
 from tests.golden.make import HERE
@@ -150,6 +152,37 @@ def test_layers_that_net_or_weights_have_alone_are_named_before_training(
     assert [x for x in said if x.startswith("Layer ")] == [
         "Layer fc is in none of the weights: it starts as its fillers say."
     ]
+
+
+def test_flags_say_how_the_engine_computes(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[TrainJob] = []
+    monkeypatch.setattr("recaffe.engines.torch.launch.run", jobs.append)
+    flags = "--precision bf16 --channels_last true --compile --deterministic"
+    assert recaffe(f"train --solver solver.prototxt --micro_batch auto {flags}") == 0
+    assert recaffe("train -solver solver.prototxt -micro_batch 4") == 0
+    set_, plain = jobs
+    assert (set_.precision, set_.channels_last, set_.micro_batch) == ("bf16", True, "auto")
+    assert set_.compile and set_.deterministic
+    assert (plain.precision, plain.channels_last, plain.micro_batch) == ("fp32", "auto", 4)
+    assert not plain.compile and not plain.deterministic
+
+
+@pytest.mark.parametrize(
+    ("mode", "flag", "device", "visible"),
+    [("CPU", "", "cpu", "0,1,2"), ("GPU", "", "cuda", "0,1,2"), ("CPU", "-gpu 2,1", "cuda", "2,1")],
+)
+def test_one_of_several_processes_takes_the_devices_that_solver_and_flags_name(
+    mode: str, flag: str, device: str, visible: str, golden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[TrainJob] = []
+    monkeypatch.setattr("recaffe.engines.torch.launch.run", jobs.append)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    monkeypatch.setenv("RANK", "1")
+    assert recaffe(f"train -solver {solver(golden, solver_mode=mode)} {flag}") == 0
+    assert (jobs[0].device, jobs[0].devices) == (device, 1)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
 
 
 def test_ctrl_c_saves_the_state_and_ends_without_a_traceback(golden: Path) -> None:
@@ -330,6 +363,7 @@ CASES = {
     "no such GPU": (["time", "--model", "net.prototxt", "--gpu", "97"], 1, "GPU"),
     "a GPU that is no number": (["time", "--model", "net.prototxt", "--gpu", "one"], 1, "--gpu one"),
     "a GPU twice": (["time", "--model", "net.prototxt", "--gpu", "0,0"], 1, "--gpu 0,0"),
+    "a micro batch of words": (["train", "--solver", "s", "--micro_batch", "some"], 2, "nor auto"),
     "an odd size": (["summary", "net.prototxt", "--input", "3,20"], 1, "--input 3,20"),
     "another format to draw": (["draw", "net.prototxt", "net.png"], 1, ".svg"),
     "a folder that can't be made": (["draw", "net.prototxt", "net.prototxt/x.svg"], 1, "net.prototxt/x.svg"),
