@@ -15,7 +15,7 @@ from recaffe.errors import RecaffeError
 
 EFFECTS = ("stop", "snapshot", "none")
 PRECISIONS = ("fp32", "tf32", "bf16")
-LAYOUTS = {"auto": "auto", "true": True, "false": False}
+LAYOUTS: dict[str, str | bool] = {"auto": "auto", "true": True, "false": False}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,8 +74,9 @@ def main(args: argparse.Namespace) -> int:
         say("Use CPU." if device == "cpu" else f"Using GPUs {args.gpu or 'as the solver says'}")
         if resume is not None:
             say(f"Resuming from {resume}")
-        if weights:
-            _say_what_fits(solver, args.level, state, weights)
+        starting = weights or ([] if resume else _of_the_solver(solver))
+        if starting:
+            _say_what_fits(solver, args.level, state, starting)
         say("Starting Optimization")
     run(
         TrainJob(
@@ -97,6 +98,13 @@ def main(args: argparse.Namespace) -> int:
         )
     )
     return 0
+
+
+def _of_the_solver(path: Path) -> list[Path]:
+    from recaffe.engines.torch.nets import read_solver
+    from recaffe.solver import weights
+
+    return [Path(options.existing(w)) for w in weights(read_solver(path))]
 
 
 def _say_what_fits(solver: Path, level: int, stages: tuple[str, ...], files: list[Path]) -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from recaffe.cli import main
 from recaffe.config import MODELS
 from recaffe.engines.base import TrainJob
+from recaffe.engines.torch import prefix
 from recaffe.net import weights
 from recaffe.net.layered import GAP, layout
 from tests.golden.make import HERE
@@ -137,6 +138,29 @@ def test_a_snapshot_goes_on_to_the_same_weights(golden: Path) -> None:
         == 0
     )
     assert (golden / "trained_iter_12.caffemodel").read_bytes() == whole
+
+
+def test_a_snapshot_goes_on_alike_where_the_solver_leaves_the_seed_to_chance(
+    golden: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = (golden / "net.prototxt").read_text(encoding="utf-8")
+    drop = 'layer { name: "drop" type: "Dropout" bottom: "both" top: "both" }\nlayer { name: "fc"'
+    assert net.count('layer { name: "fc"') + net.count('layer {\n  name: "fc"') == 1
+    net = net.replace('layer {\n  name: "fc"', 'layer { name: "fc"')
+    (golden / "net.prototxt").write_text(net.replace('layer { name: "fc"', drop))
+    file = solver(golden, snapshot=6, random_seed=None, average_loss=5)
+    assert recaffe(f"train --threads=1 --solver {file} --weights start.caffemodel") == 0
+    first = texts(capsys.readouterr().err)
+    whole = (golden / "trained_iter_12.caffemodel").read_bytes()
+    resume = f"train --threads=1 --solver {file} --snapshot trained_iter_6.solverstate"
+    assert recaffe(resume) == 0
+    assert (golden / "trained_iter_12.caffemodel").read_bytes() == whole
+    shown = [re.findall(r"^Iteration \d+.* (loss = \S+)", "\n".join(x), re.M) for x in (first, texts(capsys.readouterr().err))]  # fmt: skip
+    assert len(shown[1]) == 6 and shown[0][6:] == shown[1]
+    # A state that something else has written over is not the one that the notes are about.
+    state = golden / "trained_iter_6.solverstate"
+    state.write_bytes((golden / "trained_iter_12.solverstate").read_bytes())
+    assert prefix.notes(state) == {}
 
 
 def test_layers_that_net_or_weights_have_alone_are_named_before_training(

@@ -71,14 +71,16 @@ def final(folder: Path, **changes: object) -> Path:
     return folder / "snap_iter_16.caffemodel"
 
 
-def test_a_caffe_users_solver_leaves_what_caffe_leaves(
+def test_a_caffe_users_solver_leaves_what_caffe_leaves_and_a_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     solver = write_training(tmp_path)
     train(TrainJob(solver, device="cpu"))
     names = sorted(p.name for p in tmp_path.glob("snap*"))
     assert names == sorted(
-        f"snap_iter_{i}.{kind}" for i in (8, 16) for kind in ("caffemodel", "solverstate")
+        f"snap_iter_{i}.{kind}"
+        for i in (8, 16)
+        for kind in ("caffemodel", "solverstate", "solverstate.json")
     )
     said = lines(capsys.readouterr().err)
     assert f"Creating training net from net file: {tmp_path}/net.prototxt" in said
@@ -461,7 +463,7 @@ def test_what_torch_compile_cannot_do_runs_as_it_is(tmp_path: Path) -> None:
     net = read_net(nets.read_solver(write_training(tmp_path, drop=0.0)).net)
     feed = Feed(net, pb.TRAIN, 0)
     module = Net(net, pb.TRAIN, feed.shapes)
-    replica = Replica(module, losses_of.terms(module.layers, "small"), "fp32")
+    replica = Replica(module, losses_of.terms(module.walked, "small"), "fp32")
     inputs, shares, said = next(feed.batches()).to(CPU), [1.0, 1.0], list[str]()
     plain, _ = replica(inputs, shares)
     replica.compile_net(said.append)

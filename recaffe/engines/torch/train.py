@@ -68,6 +68,7 @@ class Trainer:
         if self.store is None and group.first and (p.snapshot or p.snapshot_after_train):
             prefix.check_writable(p.snapshot_prefix)
         saved = self.store.newest() if self.store is not None else None
+        self.noted = prefix.notes(job.resume)
         self.seed = self._seed(saved)
         source = nets.train_net(p, job.level, job.stages)
         self.feed = source.feed(self.seed, group)
@@ -117,7 +118,8 @@ class Trainer:
         """random_seed; or where it is -1, one drawn now, or by the run that is resumed."""
         if self.p.random_seed >= 0:
             return self.p.random_seed
-        drawn = saved["seed"] if saved and "seed" in saved else secrets.randbelow(2**31)
+        noted = saved or self.noted
+        drawn = noted["seed"] if "seed" in noted else secrets.randbelow(2**31)
         return self.group.from_first(drawn)
 
     def _check_selection(self) -> None:
@@ -142,6 +144,7 @@ class Trainer:
         if saved is None or self.store is None:
             if self.job.resume is not None:
                 self.iteration = restore_from(self.job.resume, self.net, self.solver)
+                self.losses.values.extend(self.noted.get("losses", ()))
             return 0.0
         self.iteration = saved["iteration"]
         self.store.restore(self.net, self.solver, self.iteration)
@@ -359,7 +362,8 @@ class Trainer:
 
     def _save(self) -> tuple[Any, Any]:
         if self.store is None:
-            return prefix.save(self.net, self.solver, self.iteration)
+            losses = self.losses.values
+            return prefix.save(self.net, self.solver, self.iteration, self.seed, losses)
         b = self.best
         files = self.store.save(
             self.net, self.solver, self.iteration,
