@@ -12,7 +12,7 @@ from recaffe.errors import RecaffeError
 if TYPE_CHECKING:
     import torch
 
-    from recaffe.net.shapes import LayerShapes
+    from recaffe.net.shapes import LayerShapes, Shape
     from recaffe.net.weights import Weights
     from recaffe.proto import caffe_pb2 as pb
 
@@ -142,7 +142,32 @@ def walk(net: pb.NetParameter, phase: str, size: tuple[int, int, int] | None) ->
     layers = graph.of_phase(net, pb.Phase.Value(phase))
     if not layers:
         raise NetError(f"The net {net.name!r} has no layers in the phase {phase}.")
-    return shapes.walk(layers, inputs.source_shapes(layers, size))
+    known = {} if size else _shapes_in_files(net, layers, phase)
+    return shapes.walk(layers, inputs.source_shapes(layers, size, known))
+
+
+def _shapes_in_files(
+    net: pb.NetParameter, layers: Sequence[pb.LayerParameter], phase: str
+) -> dict[str, Shape]:
+    """Tops of the layers that have their sizes from files alone, as far as the files are here."""
+    from recaffe.proto import caffe_pb2 as pb
+
+    out: dict[str, Shape] = {}
+    for layer in layers:
+        pictures = layer.image_data_param
+        listed = {
+            "HDF5Data": layer.hdf5_data_param.source,
+            "ImageData": "" if pictures.new_height else pictures.source,
+        }
+        if not Path(listed.get(layer.type, "")).is_file():
+            continue
+        from recaffe.engines.torch.data import Feed  # it imports torch, which takes its time
+
+        alone = pb.NetParameter(name=net.name, layer=[layer])
+        state = net.state
+        feed = Feed(alone, pb.Phase.Value(phase), 0, level=state.level, stages=tuple(state.stage))
+        out |= feed.shapes
+    return out
 
 
 def weights_for(walked: Sequence[LayerShapes], path: str) -> Weights:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from recaffe.errors import NetError, RecaffeError
 from recaffe.net import graph
@@ -12,19 +13,22 @@ from recaffe.proto import caffe_pb2 as pb
 
 
 def source_shapes(
-    layers: Sequence[pb.LayerParameter], given: tuple[int, int, int] | None = None
+    layers: Sequence[pb.LayerParameter],
+    given: tuple[int, int, int] | None = None,
+    known: Mapping[str, Shape] = MappingProxyType({}),
 ) -> dict[str, Shape]:
     """Blob name → shape for the tops of all layers that read data.
 
     `given` is C×H×W of the pictures as the net sees them, where the user says it; else it follows
     from the source's first record, the mean file, or crop_size with as many channels as there are
-    mean values (3 if there are none). Labels have the shape N.
+    mean values (3 if there are none). Labels have the shape N. `known` are the tops of layers whose
+    files were looked into; they stand.
 
     Raises `NetError` that names the layer if nothing says its shape.
     """
-    out: dict[str, Shape] = {}
+    out: dict[str, Shape] = dict(known)
     for layer in layers:
-        if layer.type not in graph.DATA or layer.type == "Input":
+        if layer.type not in graph.DATA or layer.type == "Input" or set(layer.top) <= set(known):
             continue
         if layer.type == "DummyData":
             out |= zip(layer.top, _dummy(layer), strict=False)

@@ -13,6 +13,8 @@ import xml.etree.ElementTree as ET
 from itertools import combinations
 from pathlib import Path
 
+import cv2
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -289,6 +291,33 @@ def test_summary_counts_as_the_papers_do(capsys: pytest.CaptureFixture[str]) -> 
     assert memory["activations"] == blobs
     assert memory["gradients"] == blobs - 4 * 64 * (28 * 28 + 1)  # pictures and labels have none
     assert memory["total"] == 2 * blobs - 4 * 64 * 785 + 3 * params
+
+
+def test_shapes_come_from_hdf5_and_pictures_where_they_are_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("a.h5", "w") as file:
+        file["x"] = np.zeros((5, 2, 6, 7), np.float32)
+        file["y"] = np.zeros((5, 4), np.float32)
+    Path("h5.txt").write_text("a.h5\n")
+    cv2.imwrite("a.png", np.zeros((9, 11, 3), np.uint8))
+    Path("list.txt").write_text("a.png 0\n")
+    sources = {
+        'name: "h" type: "HDF5Data" top: "x" top: "y" hdf5_data_param { source: "h5.txt" batch_size: 3 }': [[3, 2, 6, 7], [3, 4]],
+        'name: "i" type: "ImageData" top: "x" top: "y" image_data_param { source: "list.txt" batch_size: 1 }': [[1, 3, 9, 11], [1]],
+    }
+    for text, shapes in sources.items():
+        silence = 'layer { name: "s" type: "Silence" bottom: "x" bottom: "y" }'
+        Path("net.prototxt").write_text(f"layer {{ {text} }}\n{silence}\n")
+        assert recaffe("summary net.prototxt --json") == 0
+        assert json.loads(capsys.readouterr().out)["layers"][0]["tops"] == dict(zip("xy", shapes, strict=True))
+        assert recaffe("time -model net.prototxt -iterations 1") == 0
+        capsys.readouterr()
+    Path("h5.txt").unlink()
+    Path("net.prototxt").write_text(f"layer {{ {next(iter(sources))} }}\n{silence}\n")
+    assert recaffe("summary net.prototxt") == 1
+    assert "its source is not here" in capsys.readouterr().err
 
 
 def test_summary_is_an_aligned_table_with_sums(capsys: pytest.CaptureFixture[str]) -> None:
