@@ -25,13 +25,13 @@ def explain_os_error(error: OSError, path: Path | str) -> MachineError:
     """A disk or permission failure as a message with a next step."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return MachineError(
-            f"No space left while writing {path}. Free some space or put `results` "
-            "on a larger disk, then run the same command again; finished steps are kept."
+            f"No space left while writing {path}. Free some space or write to a "
+            "larger disk, then run the same command again; finished steps are kept."
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return MachineError(
             f"{path} can't be written ({os.strerror(error.errno or 0)}). Make its folder writable, "
-            "or choose another one with `results` in the config."
+            "or write to another one."
         )
     return MachineError(f"{path}: {error.strerror or error}")
 

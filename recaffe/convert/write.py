@@ -147,5 +147,5 @@ def _extra(name: str) -> ModuleType:
     except ImportError as error:
         raise MachineError(
             f"Converting needs {name.split('.')[0]}, which isn't installed: "
-            "pip install 'recaffe[convert]'."
+            "run `make setup`, or pip install -c constraints.txt -e '.[convert]', in the clone."
         ) from error

@@ -29,7 +29,7 @@ def read(path: Path | str, net: Iterable[pb.LayerParameter] = ()) -> Weights:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror}. Check the `weights` key.") from error
+        raise WeightsError(f"{path}: {error.strerror}. Check the path of the weights.") from error
     weights = hdf5.read(path, net) if data.startswith(kinds.HDF5) else _read_binary(data, path)
     if not weights:
         raise WeightsError(f"{path} holds no weights: none of its layers has blobs.")
@@ -138,17 +138,27 @@ def transfer_table(
     return rows
 
 
-def check_transfer(rows: Sequence[Transfer], path: Path | str, allowed: Sequence[str] = ()) -> None:
-    """Raises `WeightsError` that names the layers and both shapes if any row is unexpected."""
+_LISTED = "A layer that may stay unmatched can be listed in `unmatched`."
+
+
+def check_transfer(
+    rows: Sequence[Transfer], path: Path | str, allowed: Sequence[str] | None = None
+) -> None:
+    """Raises `WeightsError` that names the layers and both shapes if any row is unexpected.
+
+    `allowed` is the config's `unmatched`, where there is a config.
+    """
     wrong = [
-        r for r in rows if not r.expected and (r.status == "mismatch" or r.layer not in allowed)
+        r
+        for r in rows
+        if not r.expected and (r.status == "mismatch" or r.layer not in (allowed or ()))
     ]
     if wrong:
         lines = "\n".join(f"  {r.layer}: {r.status}; {r.shapes}" for r in wrong[:8])
         more = f"\n  … and {len(wrong) - 8} more" if len(wrong) > 8 else ""
         raise WeightsError(
-            f"{path} doesn't belong to this net:\n{lines}{more}\nUse the net's own weights. A layer "
-            "that may stay unmatched can be listed in `unmatched`."
+            f"{path} doesn't belong to this net:\n{lines}{more}\nUse the net's own weights."
+            + ("" if allowed is None else f" {_LISTED}")
         )
 
 

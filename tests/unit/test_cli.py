@@ -304,14 +304,22 @@ def test_shapes_come_from_hdf5_and_pictures_where_they_are_here(
     cv2.imwrite("a.png", np.zeros((9, 11, 3), np.uint8))
     Path("list.txt").write_text("a.png 0\n")
     sources = {
-        'name: "h" type: "HDF5Data" top: "x" top: "y" hdf5_data_param { source: "h5.txt" batch_size: 3 }': [[3, 2, 6, 7], [3, 4]],
-        'name: "i" type: "ImageData" top: "x" top: "y" image_data_param { source: "list.txt" batch_size: 1 }': [[1, 3, 9, 11], [1]],
+        'name: "h" type: "HDF5Data" top: "x" top: "y" hdf5_data_param { source: "h5.txt" batch_size: 3 }': [
+            [3, 2, 6, 7],
+            [3, 4],
+        ],
+        'name: "i" type: "ImageData" top: "x" top: "y" image_data_param { source: "list.txt" batch_size: 1 }': [
+            [1, 3, 9, 11],
+            [1],
+        ],
     }
     for text, shapes in sources.items():
         silence = 'layer { name: "s" type: "Silence" bottom: "x" bottom: "y" }'
         Path("net.prototxt").write_text(f"layer {{ {text} }}\n{silence}\n")
         assert recaffe("summary net.prototxt --json") == 0
-        assert json.loads(capsys.readouterr().out)["layers"][0]["tops"] == dict(zip("xy", shapes, strict=True))
+        assert json.loads(capsys.readouterr().out)["layers"][0]["tops"] == dict(
+            zip("xy", shapes, strict=True)
+        )
         assert recaffe("time -model net.prototxt -iterations 1") == 0
         capsys.readouterr()
     Path("h5.txt").unlink()
@@ -409,6 +417,7 @@ CASES = {
     "an error in a net": (["summary", "bad.prototxt"], 1, "bad.prototxt, line 2, column 25"),
     "a brace too few": (["summary", "open.prototxt"], 1, "open.prototxt, line 2, column 1"),
     "an unknown key in a solver": (["train", "--solver", "bad_solver.prototxt"], 1, "bad_solver.prototxt, line 2"),
+    "pictures that are too small": (["summary", "net.prototxt", "--input", "3,2,2"], 1, "too small"),
     "weights of another net": (["test", "--model", "wide.prototxt", "--weights", "theirs.caffemodel"], 1, "conv1"),
     "weights with no layer of the net": (["train", "--solver", "solver.prototxt", "--weights", "strange.caffemodel"], 1, "has a namesake"),
     "a deploy net to test": (["test", "--model", "deploy.prototxt", "--weights", "theirs.caffemodel"], 1, "train_val"),
@@ -444,4 +453,5 @@ def test_a_mistake_is_one_message_that_names_it(
     message = [x for x in err.splitlines() if not re.match(GLOG, x)]
     assert message[0].startswith("recaffe: ") and said in "\n".join(message), err
     assert "Traceback" not in err
+    assert not re.search(r"`(unmatched|weights|results)`|lmdb\.", err), "there is no config here"
     assert sum(x.startswith("recaffe: ") for x in message) == 1

@@ -49,8 +49,8 @@ def walk(layers: Sequence[pb.LayerParameter], inputs: dict[str, Shape]) -> list[
         if any(d <= 0 for shape in tops for d in shape):
             raise NetError(
                 f"Layer {layer.name!r} ({layer.type}) would make the empty shape {tops} from "
-                f"{bottoms}: the pictures are too small for this net. Raise crop_size or lmdb.width "
-                "and lmdb.height."
+                f"{bottoms}: the pictures are too small for this net. Give it larger ones, or a "
+                "larger crop_size."
             )
         if len(tops) != len(layer.top):
             raise NetError(
