@@ -10,7 +10,8 @@ from recaffe.images import inventory
 from recaffe.packages import elpv
 from snakemake.exceptions import WorkflowError
 
-# The image that `make images` builds, and the environment of the same versions.
+# The image of the workflow's programs, which this version doesn't build yet, and the environment of
+# the same versions.
 CONTAINER = "docker/recaffe-cpu.sif"
 CONDA = "../envs/recaffe.yaml"
 
