@@ -18,7 +18,7 @@ NUMBER = r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?"
 # What `caffe` says of the training itself, not of how it builds nets and reads data.
 TOLD = re.compile(
     r"Use CPU|Starting Optimization|Resuming from|Solving |Learning Rate Policy|Iteration \d|"
-    r"    (Train|Test) net output|Snapshotting|Optimization Done|Running for|Batch \d|Loss: |"
+    r"    (Train|Test) net output|Snapshotting|MultiStep|Optimization Done|Running for|Batch \d|Loss: |"
     r"(accuracy|loss) = "
 )
 
@@ -84,6 +84,20 @@ def test_training_tells_the_same_in_the_same_lines(caffe_home: Path, golden: Pat
     wanted = without_last_loss(theirs(caffe_home, *flags))
     assert_same(ours(*flags), wanted)
     assert sum("Iteration" in x for x in wanted) > 25
+
+
+@pytest.mark.parametrize("form", ["BINARYPROTO", "HDF5"])
+def test_steps_and_snapshots_are_told_in_the_same_lines(
+    form: str, caffe_home: Path, golden: Path
+) -> None:
+    text = (golden / "solver.prototxt").read_text(encoding="utf-8")
+    text = text.replace('lr_policy: "step"', 'lr_policy: "multistep"\nstepvalue: 3\nstepvalue: 5')
+    text = text.replace("stepsize: 5\n", "") + f"\nsnapshot_format: {form}\n"
+    (golden / "solver.prototxt").write_text(text, encoding="utf-8")
+    flags = ("train", "-solver", "solver.prototxt", "-weights", "start.caffemodel")
+    wanted = without_last_loss(theirs(caffe_home, *flags))
+    assert sum("MultiStep" in x for x in wanted) == 2
+    assert_same(ours(*flags), wanted)
 
 
 def test_a_snapshot_of_caffe_goes_on_as_in_caffe(caffe_home: Path, golden: Path) -> None:
