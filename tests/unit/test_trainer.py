@@ -199,7 +199,7 @@ def test_iter_size_adds_up_to_a_larger_batch(tmp_path: Path) -> None:
 
 
 def test_debug_info_says_mean_absolute_values_of_blobs_and_gradients(tmp_path: Path) -> None:
-    solver = write_training(tmp_path, debug_info="true", max_iter=1, drop=0.0, test_interval=100)
+    solver = write_training(tmp_path, debug_info="true", max_iter=1, drop=0.0, test_iter="")
     said, _ = logged(TrainJob(solver))
     p = nets.read_solver(solver)
     feed = Feed(read_net(p.net), pb.TRAIN, 3)
