@@ -187,3 +187,8 @@ def _rules(s: pb.SolverParameter, name: str, policy: str) -> list[tuple[bool, st
 def to_text(solver: pb.SolverParameter) -> str:
     """The solver as prototxt text."""
     return text_format.MessageToString(solver)
+
+
+def weights(p: pb.SolverParameter) -> list[str]:
+    """The files of weights that a solver names to start from, each field with commas between some."""
+    return [name.strip() for field in p.weights for name in field.split(",") if name.strip()]

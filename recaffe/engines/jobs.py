@@ -14,6 +14,7 @@ from typing import Any
 from recaffe.engines.base import PredictJob, TrainJob, TrainResult
 from recaffe.files import sha256, write_aside, write_json
 from recaffe.net.parse import read_net, to_solver
+from recaffe.solver import weights as weights_of
 
 # The settings of a run, beyond net and solver, that its last digits follow from.
 NUMERICS = ("threads", "micro_batch", "precision", "channels_last", "compile", "deterministic")
@@ -61,6 +62,8 @@ def train_job(
         compile=run["compile"],
         deterministic=run["deterministic"],
         title=title,
+        # A closed terminal ends the workflow, so nobody would wait for the training.
+        sighup_effect="stop",
         iters_per_epoch=train["records"] / (run["batch_size"] * run["iter_size"]),
     )
 
@@ -82,12 +85,13 @@ def job_key(
     plan = to_solver(solver.read_text(encoding="utf-8"), str(solver))
     for name in ("net", "snapshot", "snapshot_prefix", "display"):
         plan.ClearField(name)
+    named = [Path(name) for name in weights_of(plan)]
     parts = {
         "stage": settings["stage"],
         "solver": str(plan),
         "net": sha256(net),
         "records": [r["sha256"] for r in records],
-        "files": [sha256(f) for f in files],
+        "files": [sha256(f) for f in [*files, *(n for n in named if n.is_file())]],
         "copy": list(copy),
         **{name: settings["run"][name] for name in NUMERICS},
     }

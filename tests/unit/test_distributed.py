@@ -171,10 +171,13 @@ def test_a_signal_to_one_process_stops_both_after_one_snapshot(
     assert job.log.read_text().rstrip().endswith("Optimization stopped early.")
 
 
-def test_torchrun_stops_after_one_snapshot_and_one_process_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_torchrun_stops_after_one_snapshot_and_one_process_goes_on(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     write_training(tmp_path, max_iter=10**6, test_interval=10**6)
     job = job_in(tmp_path, "stopped", devices=WORLD)
-    stopper = threading.Thread(target=lambda: (until_a_snapshot_of(job), os.kill(os.getpid(), signal.SIGTERM)))  # fmt: skip
+    stopper = threading.Thread(target=lambda: (until_a_snapshot_of(job), os.kill(os.getpid(), number)))  # fmt: skip
     stopper.start()
     with pytest.raises(
         Interrupted, match=r"Stopped at iteration \d+ of 1000000; the state is saved"

@@ -93,7 +93,7 @@ def _torchrun(job: TrainJob, count: int) -> TrainResult:
         with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
             relay = threading.Thread(target=_relay, args=(process, f"{job.title}: iteration"))
             relay.start()
-            with _passing_signals_on(process):
+            with _passing_signals_on(process, job):
                 process.wait()
             relay.join()
         return _outcome(folder, count)
@@ -111,19 +111,21 @@ def _relay(process: subprocess.Popen[str], progress: str) -> None:
 
 
 @contextmanager
-def _passing_signals_on(process: subprocess.Popen[str]) -> Iterator[None]:
-    """SIGINT and SIGTERM become one SIGTERM for torchrun, which passes it on to all processes."""
+def _passing_signals_on(process: subprocess.Popen[str], job: TrainJob) -> Iterator[None]:
+    """Signals become one SIGTERM for torchrun, which passes it on to all processes, unless the job
+    says that they do nothing. Torchrun passes on no other, so they stop after their snapshot."""
+    effects = {signal.SIGINT: job.sigint_effect, signal.SIGHUP: job.sighup_effect}
     sent = threading.Event()
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if not sent.is_set():
+        if effects.get(signal.Signals(number)) != "none" and not sent.is_set():
             sent.set()
             process.send_signal(signal.SIGTERM)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    old = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    old = {s: signal.signal(s, handler) for s in (*effects, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recaffe import solver
+from recaffe.engines.base import TrainJob
 from recaffe.engines.torch.data import Feed
 from recaffe.engines.torch.distributed import Group
 from recaffe.errors import ConfigError
@@ -49,6 +50,18 @@ def read_solver(path: Path) -> pb.SolverParameter:
     elif Path(p.snapshot_prefix).is_dir():
         p.snapshot_prefix = str(Path(p.snapshot_prefix) / path.stem)
     return p
+
+
+def start_weights(job: TrainJob, p: pb.SolverParameter) -> tuple[Path, ...]:
+    """The files that a training starts from: the job's, or else those that its solver names.
+
+    As in `caffe train`, a solverstate to go on from leaves out what the solver names.
+    """
+    if job.weights:
+        return job.weights if isinstance(job.weights, tuple) else (job.weights,)
+    if job.resume is not None:
+        return ()
+    return tuple(Path(name) for name in solver.weights(p))
 
 
 def train_net(p: pb.SolverParameter, level: int = 0, stages: tuple[str, ...] = ()) -> Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 
 import torch
@@ -25,16 +25,17 @@ def choose(
     batches: Iterator[tuple[T, Blobs]],
     group: Group,
     device: torch.device,
+    batched: Collection[str],
 ) -> tuple[int, Iterator[tuple[T, Blobs]]]:
     """The number of equal parts of a process's `pictures`, and all batches: "auto" tries the first.
 
     A CPU promises memory that it may not have, so there a part must be expected to fit as well.
-    Raises `ConfigError` for a number that doesn't divide the pictures.
+    `batched` names the blobs that are cut. Raises `ConfigError` for a number that doesn't divide the pictures.
     """
     if micro_batch != "auto":
         return memory.parts(pictures, int(micro_batch)), batches
     first = next(batches)
-    tried = by_trial(replica, first[1], pictures)
+    tried = by_trial(replica, first[1], pictures, batched)
     expected = memory.by_estimate(replica.net.walked, device)
     fits = tried if device.type == "cuda" else lambda n: expected(n) and tried(n)
     # Where not even one picture fits, the first step says so.
@@ -42,7 +43,9 @@ def choose(
     return count, itertools.chain([first], batches)
 
 
-def by_trial(replica: Replica, blobs: Blobs, pictures: int) -> Callable[[int], bool]:
+def by_trial(
+    replica: Replica, blobs: Blobs, pictures: int, batched: Collection[str]
+) -> Callable[[int], bool]:
     """Whether so many of a batch's `pictures` pass forward and backward: tried out.
 
     Nothing of a trial stays: no gradient, and no trace in BatchNorm's statistics.
@@ -50,7 +53,7 @@ def by_trial(replica: Replica, blobs: Blobs, pictures: int) -> Callable[[int], b
 
     def fits(some: int) -> bool:
         # The second pass finds the gradients of the first in its way.
-        parts = split(blobs, pictures // some)[:2]
+        parts = split(blobs, pictures // some, batched)[:2]
         before = [s.clone() for s in statistics(replica.net)]
         try:
             for part in parts:

@@ -7,10 +7,13 @@ validation set are kept under the iteration's number for as long as a snapshot r
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ import torch
 
 from recaffe.engines.torch.net import Net
 from recaffe.engines.torch.solvers import Solver
-from recaffe.errors import WeightsError
+from recaffe.errors import TrainError, WeightsError
 from recaffe.files import sha256, write_json
 from recaffe.net import weights
 from recaffe.net.state import State, read_state, write_state
@@ -103,6 +106,28 @@ class Files:
     model: Path
     state: Path
     extra: Path
+
+
+@contextmanager
+def alone(folder: Path | None) -> Iterator[None]:
+    """Hold a folder of snapshots for one training; raises `TrainError` if another one has it."""
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainError(
+                f"Another training writes its snapshots to {folder}. Wait until it ends, or stop it."
+            ) from error
+        except OSError:
+            pass  # a disk that knows no locks
+        yield
+    finally:
+        os.close(held)
 
 
 class Store:

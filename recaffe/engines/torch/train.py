@@ -23,7 +23,7 @@ from recaffe.engines.torch.net import Net
 from recaffe.engines.torch.outputs import Means
 from recaffe.engines.torch.replica import Replica, Together, statistics
 from recaffe.engines.torch.smoothing import Losses
-from recaffe.engines.torch.snapshots import Store, restore_from
+from recaffe.engines.torch.snapshots import Store, alone, restore_from
 from recaffe.engines.torch.solvers import make_solver
 from recaffe.engines.torch.tester import Tester
 from recaffe.engines.torch.upload import on_device, split
@@ -53,6 +53,7 @@ def train(job: TrainJob) -> TrainResult:
         signals.requests(job.sigint_effect, job.sighup_effect) as asked,
         devices.numerics(job, device),
         distributed.together(group, device),
+        alone(job.snapshots if group.first else None),
         closing(Trainer(job, group, device)) as trainer,
     ):
         return trainer.run(asked)
@@ -72,6 +73,13 @@ class Trainer:
         self.seed = self._seed(saved)
         source = nets.train_net(p, job.level, job.stages)
         self.feed = source.feed(self.seed, group)
+        # A blob whose first axis isn't the batch (a matrix, a factor by channel) is whole in each part.
+        self.batched = {
+            top
+            for s in self.feed.sources
+            for top, shape in s.shapes.items()
+            if shape and shape[0] == s.batch_size
+        }
         channels_last = devices.keeps_channels_last(job.channels_last, job.precision, device)
         self.channels_last = channels_last
         self.net = Net(
@@ -81,7 +89,7 @@ class Trainer:
             self.seed,
             channels_last=channels_last,
         )
-        self.terms = losses.terms(self.net.layers, self.net.name)
+        self.terms = losses.terms(self.net.walked, self.net.name)
         tested = nets.test_nets(p)
         total = p.test_compute_loss
         self.testers = [
@@ -89,6 +97,7 @@ class Trainer:
             for i, s in enumerate(tested)
         ]
         self._check_selection()
+        self.start = nets.start_weights(job, p)
         self._load_weights()
         self.net.to(device)
         self.solver = make_solver(self.net, p)
@@ -117,7 +126,7 @@ class Trainer:
     def _seed(self, saved: dict[str, Any] | None) -> int:
         """random_seed; or where it is -1, one drawn now, or by the run that is resumed."""
         if self.p.random_seed >= 0:
-            return self.p.random_seed
+            return self.p.random_seed % 2**32  # Caffe keeps as much of it
         noted = saved or self.noted
         drawn = noted["seed"] if "seed" in noted else secrets.randbelow(2**31)
         return self.group.from_first(drawn)
@@ -134,9 +143,13 @@ class Trainer:
             )
 
     def _load_weights(self) -> None:
-        given = self.job.weights or ()
-        for path in given if isinstance(given, tuple) else (given,):
+        for path in self.start:
             self.net.load(weights.read(path, self.net.layers), self.job.copy)
+            # A test net shares its layers with the net in training, but for those it has alone.
+            for tested in (t.net for t in self.testers):
+                own = [n for n in tested.blobs if n not in self.net.blobs]
+                wanted = own if self.job.copy is None else [n for n in own if n in self.job.copy]
+                tested.load(weights.read(path, tested.layers), wanted)
 
     def _resume(self, saved: dict[str, Any] | None) -> float:
         """Go on from what was saved; returns the seconds that it took to get there."""
@@ -182,8 +195,7 @@ class Trainer:
         else:
             for source in sources:
                 say(source.said)
-            given = self.job.weights or ()
-            for path in given if isinstance(given, tuple) else (given,):
+            for path in self.start:
                 say(f"Finetuning from {path}", "caffe.cpp")
         say(f"Solving {self.net.name}")
         say(f"Learning Rate Policy: {self.p.lr_policy}")
@@ -200,8 +212,10 @@ class Trainer:
             if self.iteration < self.p.max_iter:
                 own, wanted = self.feed.batch_size // self.group.world, self.job.micro_batch
                 self.parts, ready = parts.choose(
-                    wanted, own, self.replica, ready, self.group, self.device
+                    wanted, own, self.replica, ready, self.group, self.device, self.batched
                 )
+                if self.parts * self.group.world > 1:
+                    losses.check_parts(self.terms, self.net.walked)
                 if wanted == "auto":
                     say(f"micro_batch: auto is {own // self.parts} of {own} pictures at once")
             reason, testing = self._loop(ready, asked)
@@ -305,7 +319,7 @@ class Trainer:
 
     def _batch(self, blobs: Blobs, i: int, last: bool, debug: bool, means: Means | None) -> Tensor:
         """Add the gradients of batch `i` of an iteration; returns its loss (this process's share)."""
-        pieces = split(blobs, self.parts)
+        pieces = split(blobs, self.parts, self.batched)
         shares = losses.shares(self.terms, pieces, self.group)
         total: Tensor | None = None
         for n, (part, share) in enumerate(zip(pieces, shares, strict=True)):
@@ -391,7 +405,9 @@ class Trainer:
             self._snapshot()
         self.recorder.say("Optimization stopped early.")
         raise Interrupted(
-            f"Stopped at iteration {self.iteration} of {self.p.max_iter}; the state is saved. "
+            f"Stopped at iteration 0 of {self.p.max_iter}: nothing was done yet."
+            if not self.iteration
+            else f"Stopped at iteration {self.iteration} of {self.p.max_iter}; the state is saved. "
             + (
                 "Run the same command again to go on."
                 if self.store is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor
@@ -36,9 +36,12 @@ def on_device(
         yield batch, blobs
 
 
-def split(blobs: Blobs, parts: int) -> list[Blobs]:
-    """The blobs in equal parts along their first axis."""
+def split(blobs: Blobs, parts: int, batched: Collection[str]) -> list[Blobs]:
+    """The blobs in equal parts along their first axis; those that aren't `batched` whole in each."""
     if parts == 1:
         return [blobs]
-    cut = {name: blob.chunk(parts) for name, blob in blobs.items()}
+    cut = {
+        name: blob.chunk(parts) if name in batched else [blob] * parts
+        for name, blob in blobs.items()
+    }
     return [{name: pieces[i] for name, pieces in cut.items()} for i in range(parts)]
