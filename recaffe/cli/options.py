@@ -48,8 +48,14 @@ def gpus(text: str) -> list[int] | None:
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """`--threads`, for the CPU."""
     parser.add_argument(
-        "--threads", type=int, default=0, help="threads on the CPU (as many as PyTorch takes)"
+        "--threads", type=_threads, default=0, help="threads on the CPU (as many as PyTorch takes)"
     )
+
+
+def _threads(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads")
+    return int(text)
 
 
 def torch_device(gpu: str, cpu_threads: int) -> torch.device:

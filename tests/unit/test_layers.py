@@ -349,3 +349,15 @@ def test_walk_and_net_agree_on_every_shape() -> None:
     for s in shapes.walk(graph.of_phase(parse.to_net(parse_text(text)), pb.TRAIN), DATA):
         for name, shape in zip(s.layer.top, s.tops, strict=True):
             assert tuple(blobs[name].shape) == shape
+
+
+def test_a_power_without_x_is_its_constant_whatever_x_is() -> None:
+    net = build(
+        'layer { name: "p" type: "Power" bottom: "data" top: "y" power_param { scale: 0 shift: 3 power: 2 } }'
+    )
+    x = torch.tensor([1.0, -torch.inf, torch.nan]).requires_grad_()
+    y = net({"data": x})["y"]
+    y.sum().backward()
+    assert y.tolist() == [9, 9, 9]
+    assert x.grad is not None
+    assert x.grad.tolist() == [0, 0, 0]

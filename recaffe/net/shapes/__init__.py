@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from recaffe.errors import NetError
 from recaffe.net import wiring
-from recaffe.net.shapes import common, loss, vision
+from recaffe.net.shapes import common, loss, neuron, vision
 from recaffe.net.shapes.base import LayerShapes, Rule, Shape, axis_of, count, same
 from recaffe.net.shapes.windows import Window, conv_window, pool_window
 from recaffe.proto import caffe_pb2 as pb
@@ -74,8 +74,7 @@ def tops_of(layer: pb.LayerParameter, bottoms: list[Shape]) -> list[Shape]:
 
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(
-        ("AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "Log", "Power", "ReLU", "Sigmoid",
-         "Swish", "TanH", "Threshold"),
+        ("AbsVal", "BNLL", "Clip", "ELU", "ReLU", "Sigmoid", "Swish", "TanH", "Threshold"),
         same,
     ),
     "Accuracy": loss.accuracy,
@@ -88,9 +87,11 @@ _RULES: dict[str, Rule] = {
     "Convolution": vision.convolution,
     "Crop": vision.crop,
     "Deconvolution": vision.deconvolution,
+    "Dropout": neuron.dropout,
     "Eltwise": common.eltwise,
     "Embed": common.embed,
     "EuclideanLoss": loss.pair_loss,
+    "Exp": neuron.exp,
     "Filter": common.filtered,
     "Flatten": common.flatten,
     "HingeLoss": loss.label_loss,
@@ -98,11 +99,13 @@ _RULES: dict[str, Rule] = {
     "InfogainLoss": loss.infogain_loss,
     "InnerProduct": common.inner_product,
     "Input": common.inputs,
+    "Log": neuron.log,
     "LRN": vision.lrn,
     "MultinomialLogisticLoss": loss.label_loss,
     "MVN": common.mvn,
     "Parameter": common.parameter,
     "Pooling": vision.pooling,
+    "Power": neuron.power,
     "PReLU": common.prelu,
     "Reduction": common.reduction,
     "Reshape": common.reshape,

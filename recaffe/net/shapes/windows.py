@@ -29,12 +29,10 @@ def conv_window(p: pb.ConvolutionParameter, axes: int = 2) -> Window:
     stride = _spatial("stride", p.stride, _pair(p, "stride"), axes, 1)
     if min(kernel, default=1) <= 0 or min(stride, default=1) <= 0:
         raise NetError(f"kernel_size {kernel} and stride {stride} must be positive.")
-    return Window(
-        kernel,
-        stride,
-        _spatial("pad", p.pad, _pair(p, "pad"), axes, 0),
-        _spatial("dilation", p.dilation, None, axes, 1),
-    )
+    dilation = _spatial("dilation", p.dilation, None, axes, 1)
+    if min(dilation, default=1) <= 0:
+        raise NetError(f"dilation {dilation} must be positive.")
+    return Window(kernel, stride, _spatial("pad", p.pad, _pair(p, "pad"), axes, 0), dilation)
 
 
 def pool_window(p: pb.PoolingParameter, bottom: Shape) -> Window:

@@ -64,7 +64,8 @@ def power(
     p = layer.power_param
     if p.power * p.scale == 0:
         value = 1.0 if p.power == 0 else p.shift**p.power
-        return [x[0] * 0 + value]
+        # Whatever x is, inf and nan included; and its gradient is 0.
+        return [x[0].masked_fill(torch.ones_like(x[0], dtype=torch.bool), value)]
     out = x[0] if p.scale == 1 else x[0] * p.scale
     out = out if p.shift == 0 else out + p.shift
     if p.power == 1:
