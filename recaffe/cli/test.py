@@ -10,6 +10,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from recaffe.cli import options
+from recaffe.errors import NetError
 from recaffe.glog import number, say
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def main(args: argparse.Namespace) -> int:
     built.load(options.weights_for(built.walked, args.weights))
     built.to(device)
     if args.all:
+        _check_last_batch(built, feed, args.model)
         say("Running over each record once.")
         outputs = _means_of_records(built, feed, device)
     else:
@@ -61,6 +63,18 @@ def main(args: argparse.Namespace) -> int:
         part = f" (* {number(o.weight)} = {number(o.weight * o.value)} loss)" if o.weight else ""
         say(f"{o.name} = {number(o.value)}{part}")
     return 0
+
+
+def _check_last_batch(net: Net, feed: Feed, model: str) -> None:
+    from recaffe.net.shapes import takes_any_batch
+
+    if feed.records is None or feed.records % feed.batch_size == 0:
+        return
+    if not takes_any_batch(net.walked, feed.batch_size):
+        raise NetError(
+            f"{model} can't compute the last batch, which is smaller: a Reshape names the number of "
+            f"records. Write dim: 0 there, or a batch_size that divides {feed.records}."
+        )
 
 
 def _means_of_batches(

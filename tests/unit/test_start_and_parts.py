@@ -19,7 +19,9 @@ from recaffe.engines.torch.snapshots import alone
 from recaffe.engines.torch.train import Trainer, train
 from recaffe.errors import Interrupted, NetError, TrainError
 from recaffe.net import weights
+from recaffe.net.shapes import takes_any_batch
 from tests.training import write_training
+from tests.unit.small_nets import FC, LOSS, build
 
 ALONE = """layer { name: "alone" type: "InnerProduct" bottom: "pool" top: "alone" include { phase: TEST }
   inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
@@ -102,3 +104,14 @@ def test_two_trainings_do_not_share_a_folder_of_snapshots(tmp_path: Path) -> Non
     with alone(tmp_path / "own"), pytest.raises(TrainError, match="Another training writes"):
         train(job)
     assert train(job).iteration == 16
+
+
+@pytest.mark.parametrize(("first", "takes"), [(0, True), (-1, True), (4, False)])
+def test_a_net_that_names_its_number_of_records_is_known(first: int, takes: bool) -> None:
+    rest = -1 if first != -1 else 8 * 8 * 3
+    net = build(
+        'layer { name: "d" type: "Data" top: "data" top: "label" }'
+        'layer { name: "r" type: "Reshape" bottom: "data" top: "conv" '
+        f"reshape_param {{ shape {{ dim: {first} dim: {rest} }} }} }} {FC}{LOSS}"
+    )
+    assert takes_any_batch(net.walked, 4) == takes

@@ -18,12 +18,14 @@ from recaffe.engines.torch.net import Net
 from recaffe.engines.torch.nets import Source
 from recaffe.engines.torch.outputs import Means, named
 from recaffe.engines.torch.upload import on_device
+from recaffe.net.shapes import takes_any_batch
 
 
 class Tester:
     """Test net number `number` of a solver, with the weights of the net in training.
 
-    Data that have no end (DummyData) are read for `test_iter` batches.
+    Data that have no end (DummyData) are read for `test_iter` batches; so are those of a net that
+    can't take a last, smaller batch.
     """
 
     def __init__(
@@ -43,12 +45,16 @@ class Tester:
         )
         self.net.to(device)
         self.accuracy, self.loss = named(self.net.layers)
+        own = self.feed.batch_size // group.world
+        self.once = self.feed.records is not None and (
+            self.feed.records % self.feed.batch_size == 0 or takes_any_batch(self.net.walked, own)
+        )
 
     @torch.no_grad()
     def test(self, iteration: int, debug: Say | None = None) -> Test:
         """The means over all records after `iteration` updates; `debug` takes debug_info's lines."""
         means = Means(self.net, self.device, self.feed.batch_size)
-        batches = self.feed.once() if self.feed.records is not None else self._some()
+        batches = self.feed.once() if self.once else self._some()
         for batch, blobs in on_device(batches, self.device, self.channels_last):
             watch: AbstractContextManager[None] = nullcontext()
             if debug is not None:

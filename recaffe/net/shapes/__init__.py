@@ -15,8 +15,8 @@ from recaffe.net.shapes.windows import Window, conv_window, pool_window
 from recaffe.proto import caffe_pb2 as pb
 
 __all__ = [
-    "LayerShapes", "Shape", "Window", "axis_of", "conv_window", "count", "pool_window", "tops_of",
-    "walk",
+    "LayerShapes", "Shape", "Window", "axis_of", "conv_window", "count", "pool_window",
+    "takes_any_batch", "tops_of", "walk",
 ]  # fmt: skip
 
 
@@ -65,6 +65,25 @@ def walk(layers: Sequence[pb.LayerParameter], inputs: dict[str, Shape]) -> list[
             blobs[name] = shape
         out.append(LayerShapes(layer, bottoms, tops, params))
     return out
+
+
+def takes_any_batch(walked: Sequence[LayerShapes], batch: int) -> bool:
+    """Whether a net that was walked with `batch` records computes fewer just so.
+
+    A Reshape that names the number of records doesn't: it would make other shapes of them.
+    """
+    inputs = {
+        top: (1, *shape[1:]) if shape and shape[0] == batch else shape
+        for s in walked
+        if not s.layer.bottom
+        for top, shape in zip(s.layer.top, s.tops, strict=True)
+    }
+    try:
+        single = walk([s.layer for s in walked], inputs)
+    except NetError:
+        return False
+    learned = [[shape for shape, _ in s.params] for s in walked]
+    return learned == [[shape for shape, _ in s.params] for s in single]
 
 
 def tops_of(layer: pb.LayerParameter, bottoms: list[Shape]) -> list[Shape]:
