@@ -346,6 +346,12 @@ def test_switches_are_set_for_the_run_and_put_back(tmp_path: Path) -> None:
     assert torch.backends.cuda.matmul.fp32_precision == before
 
 
+def test_tf32_is_off_wherever_a_device_is_picked() -> None:
+    torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]  # PyTorch's default
+    pick_device("cpu")
+    assert torch.backends.cudnn.conv.fp32_precision == "ieee"  # type: ignore[attr-defined]
+
+
 def test_devices_are_what_the_machine_has() -> None:
     assert pick_device("cpu").type == "cpu"
     assert processes(3, "cpu", 6) == 3

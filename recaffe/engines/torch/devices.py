@@ -17,8 +17,12 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 def pick_device(name: str, local_rank: int = 0, local_world: int = 1) -> torch.device:
     """auto → a GPU where there is one; cuda → this process's own of the machine's GPUs.
 
+    From then on, products are computed in float32 unless `numerics` says otherwise: cuDNN's are in
+    TF32 by PyTorch's default.
+
     Raises `TrainError` if a GPU is wanted and missing, `ConfigError` for a name that is no device.
     """
+    _round_products("ieee")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cpu":
@@ -85,11 +89,10 @@ def numerics(job: TrainJob, device: torch.device) -> Iterator[None]:
     """
     if job.precision not in PRECISIONS:
         raise ConfigError(f"precision is {job.precision!r}; it can be {', '.join(PRECISIONS)}.")
-    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]  # torch's stub omits it
     cudnn = torch.backends.cudnn
     before = (
         torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark,
-        matmul.fp32_precision, conv.fp32_precision,
+        torch.backends.cuda.matmul.fp32_precision,
     )  # fmt: skip
     torch.set_num_threads(job.threads)
     if job.deterministic:
@@ -97,11 +100,15 @@ def numerics(job: TrainJob, device: torch.device) -> Iterator[None]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(job.deterministic)
     cudnn.deterministic, cudnn.benchmark = job.deterministic, not job.deterministic
-    exact = "tf32" if job.precision == "tf32" else "ieee"
-    matmul.fp32_precision = conv.fp32_precision = exact
+    _round_products("tf32" if job.precision == "tf32" else "ieee")
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0])
         cudnn.deterministic, cudnn.benchmark = before[1:3]
-        matmul.fp32_precision, conv.fp32_precision = before[3:]
+        _round_products(before[3])
+
+
+def _round_products(how: str) -> None:
+    torch.backends.cuda.matmul.fp32_precision = how
+    torch.backends.cudnn.conv.fp32_precision = how  # type: ignore[attr-defined]  # torch's stub omits it
