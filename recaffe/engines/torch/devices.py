@@ -95,13 +95,19 @@ def numerics(job: TrainJob, device: torch.device) -> Iterator[None]:
     if job.deterministic:
         # cuBLAS reads it when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(job.deterministic)
+    _use_deterministic(job.deterministic)
     cudnn.deterministic, cudnn.benchmark = job.deterministic, not job.deterministic
     exact = "tf32" if job.precision == "tf32" else "ieee"
     matmul.fp32_precision = conv.fp32_precision = exact
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
+        _use_deterministic(before[0])
         cudnn.deterministic, cudnn.benchmark = before[1:3]
         matmul.fp32_precision, conv.fp32_precision = before[3:]
+
+
+def _use_deterministic(wanted: bool) -> None:
+    """Called for nothing, torch's own function would import its compiler, which takes seconds."""
+    if wanted != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(wanted)
