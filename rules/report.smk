@@ -1,4 +1,4 @@
-# Everything → report.html, summary.txt
+# Everything → report.html, summary.txt; provenance.json for each run, SHA256SUMS
 
 
 rule report:
@@ -16,6 +16,8 @@ rule report:
     output:
         report=f"{RESULTS}/report.html",
         summary=f"{RESULTS}/summary.txt",
+        sums=f"{RESULTS}/SHA256SUMS",
+        chains=expand("{results}/{run}/provenance.json", results=RESULTS, run=RUNS),
     log:
         f"{RESULTS}/logs/report.log",
     benchmark:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import platform
-import subprocess
 from collections import Counter
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from recaffe import mean
-from recaffe.config import ROOT
+from recaffe import mean, provenance
 from recaffe.files import sha256
-
-PACKAGES = ("snakemake", "torch", "numpy", "opencv-python-headless", "pillow", "lmdb", "protobuf")
 
 
 def collect(results: Path, config: dict[str, Any], weights: dict[str, list[str]]) -> dict[str, Any]:
@@ -129,12 +123,7 @@ def _provenance(
     results: Path, config: dict[str, Any], weights: dict[str, list[str]]
 ) -> list[tuple[str, str]]:
     data = results / "data"
-    lines = [("recaffe", f"{version('recaffe')}, commit {_commit()}")]
-    lines += [(name, version(name)) for name in PACKAGES]
-    lines += [
-        ("python", platform.python_version()),
-        ("machine", f"{platform.machine()}, {platform.system()}"),
-    ]
+    lines = list(provenance.versions().items())
     lines.append(("inventory of pictures", sha256(data / "inventory.csv")))
     lines += [
         (f"{s} LMDB", read_json(data / f"{s}_lmdb.json")["sha256"])
@@ -147,23 +136,6 @@ def _provenance(
         lines.append((f"{name}: trained on", f"{result['device']}, seed {row['seed']}"))
         lines.append((f"{name}: final.caffemodel", result["sha256"]))
     return lines
-
-
-def _commit() -> str:
-    command = [
-        "git",
-        "-C",
-        str(ROOT),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-        "--exclude=*",
-    ]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown (not a git checkout)"
 
 
 def formats(manifest: list[dict[str, str]]) -> list[tuple[str, int]]:
