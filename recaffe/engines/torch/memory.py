@@ -72,18 +72,6 @@ def by_estimate(net: Sequence[LayerShapes], device: torch.device) -> Callable[[i
     return lambda pictures: needed(net, pictures) <= limit
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: PyTorch has several, none of one class."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(
-        words in text
-        for words in ("can't allocate memory", "cannot allocate memory", "out of memory",
-                      "bad_alloc", "could not create a memory")
-    )  # fmt: skip
-
-
 def explain(
     net: Sequence[LayerShapes],
     device: torch.device,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -43,11 +43,13 @@ class Tester:
         self.accuracy, self.loss = named(self.net.layers)
 
     @torch.no_grad()
-    def test(self, iteration: int) -> Test:
-        """The means over all records after `iteration` updates."""
+    def test(self, iteration: int, look_up: Callable[[], None] | None = None) -> Test:
+        """The means over all records after `iteration` updates; `look_up` is called before each batch."""
         means = Means(self.net, self.device, self.feed.batch_size)
         batches = self.feed.once() if self.feed.records is not None else self._some()
         for batch, blobs in on_device(batches, self.device, self.channels_last):
+            if look_up is not None:
+                look_up()
             with autocast(self.precision, self.device):
                 means.add(self.net(blobs), batch.size)
         outputs = means.outputs(self.group)
