@@ -13,10 +13,10 @@ from tests.workflow.faults.small import NET, Small, write_weights
 CLONED = ("Snakefile", "rules", "scripts", "recaffe", "profiles", "config", "models", "envs")
 
 
-def clone_to(folder: Path) -> Path:
+def clone_to(folder: Path, root: Path = ROOT) -> Path:
     """A copy of what runs a workflow, dates included."""
     for name in CLONED:
-        source = ROOT / name
+        source = root / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
@@ -60,16 +60,22 @@ def finished_lists(tmp_path_factory: pytest.TempPathFactory, clone: Path) -> Sma
 @pytest.fixture(scope="session")
 def finished_runs(tmp_path_factory: pytest.TempPathFactory, clone: Path) -> Small:
     """Many runs on the same pictures, for changes that are about one run; not to be changed."""
+    small = begin_runs(tmp_path_factory.mktemp("runs"), clone)
+    small.run(cores=2)
+    return small
+
+
+def begin_runs(folder: Path, root: Path) -> Small:
+    """Many runs on the same pictures, nothing made yet."""
     names = ("plain", "rate", "longer", "poly", "shorter", "batch", "seed", "mean", "threads")
-    runs = {name: {} for name in names}
+    runs: dict[str, dict] = {name: {} for name in names}
     runs["longer"] = {"max_iter": 4, "lr_policy": "step", "step_epochs": 1}
     runs["poly"] = {"max_iter": 4, "lr_policy": "poly"}
     runs["shorter"] = {"max_iter": 6, "lr_policy": "fixed"}
     runs["net"] = {"net": "other.prototxt"}
     runs["weights"] = {"weights": "start.caffemodel"}
-    small = Small.begin(tmp_path_factory.mktemp("runs"), runs=runs)
-    small.root = clone
+    small = Small.begin(folder, runs=runs)
+    small.root = root
     (small.folder / "other.prototxt").write_text(NET)
     write_weights(small.folder / "start.caffemodel", 0)
-    small.run(cores=2)
     return small

@@ -112,7 +112,8 @@ class Small:
         config = self.config
         for name, value in sections.items():
             old = config.get(name)
-            config[name] = {**old, **value} if isinstance(old, dict) else value
+            merge = isinstance(old, dict) and isinstance(value, dict)
+            config[name] = {**old, **value} if merge else value
         self.config = config
 
     def copy(self, folder: Path) -> Small:
