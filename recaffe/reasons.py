@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from recaffe import tables
 from recaffe.images import inventory
 
 _SHOWN = 5
@@ -45,7 +46,7 @@ def pictures(data: Path) -> list[str]:
     if not manifest.is_file() or not (data / "inventory.csv").is_file():
         return []
     old = {row["path"]: row for row in inventory.read(manifest)}
-    bad = {row["path"] for row in inventory.read(rejected)} if rejected.is_file() else set()
+    bad = {row["path"] for row in tables.rows(rejected)} if rejected.is_file() else set()
     new = {row["path"]: row for row in inventory.read(data / "inventory.csv")}
     added = [p for p in new if p not in old and p not in bad]
     gone = [p for p in old if p not in new] + [p for p in bad if p not in new]

@@ -12,6 +12,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -185,23 +186,26 @@ def _from_lists(images: dict[str, Any]) -> tuple[list[Item], list[str]]:
             if not Path(root).is_dir():
                 raise DataError(f"images.{split}.root: there is no folder {Path(root).absolute()}.")
             for number, path, label in _read_list(file):
-                raw.append((root, path, split, label, f"{file}, line {number}"))
+                where = f"{file}, line {number}"
+                _check_inside(root, path, where)
+                raw.append((root, path, split, label, where))
     present = {r[3] for r in raw}
     count = len(names) if names is not None else max(present) + 1
-    if names is None:
-        names = [str(i) for i in range(count)]
     for _, path, _, label, where in raw:
         if label >= count:
             raise DataError(
                 f"{where}: label {label} of {path!r} has no name: {images['label_names']} has "
                 f"{count} names, for labels 0 to {count - 1}."
             )
-    gaps = sorted(set(range(count)) - present)
+    # Five at most: a list's label may be any number.
+    gaps = list(islice((i for i in range(count) if i not in present), 5))
     if gaps:
         raise DataError(
             f"The lists use labels up to {count - 1}, but no line has label "
-            f"{', '.join(map(str, gaps[:5]))}. Labels must run from 0 without a gap."
+            f"{', '.join(map(str, gaps))}. Labels must run from 0 without a gap."
         )
+    if names is None:
+        names = [str(i) for i in range(count)]
     return [Item(root, path, split, names[label]) for root, path, split, label, _ in raw], names
 
 
@@ -224,7 +228,7 @@ def _read_list(file: Path) -> Iterator[tuple[int, str, int]]:
         path = path.rstrip()
         if not path:
             raise DataError(f"{file}, line {number}: {line!r} has no label. Write `path label`.")
-        if not (label.isascii() and label.isdigit()):
+        if not (label.isascii() and label.isdigit() and len(label) < 10):
             raise DataError(
                 f"{file}, line {number}: the label {label!r} is not a whole number from 0. Lists "
                 "hold integers; for label names use a .csv table."
@@ -266,10 +270,20 @@ def _from_table(path: Path, images: dict[str, Any]) -> tuple[list[Item], list[st
             raise DataError(f"{where}: split {split!r} is not one of train, val, test.")
         if len(values) > 2 and not split:
             raise DataError(f"{where}: the {wanted[2]!r} field is empty.")
+        _check_inside(root, values[0], where)
         items.append(Item(root, values[0], split, values[1]))
     if not items:
         raise DataError(f"{path} has no rows.")
     return items, sorted({i.label for i in items})
+
+
+def _check_inside(root: str, path: str, where: str) -> None:
+    """A relative path must stay below its root; an absolute one says openly where it leads."""
+    if os.path.normpath(path).split("/")[0] == ".." and os.path.abspath(root) != "/":
+        raise DataError(
+            f"{where}: {path!r} leads out of the root {root}. Set images' root to a folder that holds "
+            "all pictures, or write the whole path."
+        )
 
 
 # ---- checks -----------------------------------------------------------------------------------

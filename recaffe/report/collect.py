@@ -10,6 +10,8 @@ from typing import Any
 
 from recaffe import mean, provenance
 from recaffe.files import sha256
+from recaffe.images import inventory
+from recaffe.tables import rows
 
 
 def collect(results: Path, config: dict[str, Any], weights: dict[str, list[str]]) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def collect(results: Path, config: dict[str, Any], weights: dict[str, list[str]]
         "lists": read_json(data / "lists.json"),
         "rejected": rows(data / "rejected.csv"),
         "duplicates": rows(data / "duplicates.csv"),
-        "manifest": rows(data / "manifest.csv"),
+        "manifest": inventory.read(data / "manifest.csv"),
         "test": _entries(data / "test.txt"),
         "train": _entries(data / "train.txt"),
         "shape": read_json(data / "train_lmdb.json")["shape"],
@@ -90,7 +92,7 @@ def accuracy(m: dict[str, Any]) -> str:
 def stages(results: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
     """Seconds, peak memory and, where it means something, pictures a second of each stage."""
     counts = {s: len(_entries(results / "data" / f"{s}.txt")) for s in ("train", "val", "test")}
-    scanned = len(rows(results / "data" / "manifest.csv"))
+    scanned = len(inventory.read(results / "data" / "manifest.csv"))
     pictures = {
         "scan": scanned,
         **{f"lmdb_{s}": n for s, n in counts.items()},
@@ -146,12 +148,6 @@ def formats(manifest: list[dict[str, str]]) -> list[tuple[str, int]]:
 def _entries(path: Path) -> list[tuple[str, int]]:
     lines = path.read_text(encoding="utf-8").split("\n")
     return [(line.rpartition(" ")[0], int(line.rpartition(" ")[2])) for line in lines if line]
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    """A CSV file's rows."""
-    with path.open(encoding="utf-8", newline="") as f:
-        return list(csv.DictReader(f))
 
 
 def read_json(path: Path) -> dict[str, Any]:
