@@ -46,9 +46,9 @@ def ran(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout + done.stderr
 
 
-def refused(config: Path, *words: str, options: Sequence[str] = ()) -> None:
+def refused(config: Path, *words: str, options: Sequence[str] = (), root: Path = ROOT) -> None:
     """Ends with a message that has these words, and without a traceback."""
-    done = snakemake(config, *options)
+    done = snakemake(config, *options, root=root)
     said = done.stdout + done.stderr
     assert done.returncode != 0, said
     assert "Traceback" not in said, said

@@ -290,7 +290,7 @@ def test_moved_results_are_taken_along(finished: Small, tmp_path: Path) -> None:
 def test_results_without_notes_are_refused_until_forced(finished: Small, tmp_path: Path) -> None:
     small = finished.copy(tmp_path / "copy")
     shutil.rmtree(small.folder / ".snakemake")
-    running.refused(small.file, "no note of how it was made", "--forceall")
+    running.refused(small.file, "no note of how it was made", "--forceall", root=small.root)
     assert small.run("--forceall") == everything()
     assert "train first: iteration 0" not in small.said, "nothing was trained again"
     assert small.artifacts() == finished.artifacts()
@@ -312,7 +312,7 @@ def test_a_second_snakemake_is_refused_and_harms_nothing(finished: Small, tmp_pa
             time.sleep(0.02)
         inventory = (small.results / "data" / "inventory.csv").read_bytes()
         write_pictures(small.folder / "pics", "d")
-        running.refused(small.file, "cannot be locked")
+        running.refused(small.file, "cannot be locked", root=small.root)
         assert "scan" in small.plan()
         assert (small.results / "data" / "inventory.csv").read_bytes() == inventory
         shutil.rmtree(small.folder / "pics" / "d")
