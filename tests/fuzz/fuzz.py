@@ -29,7 +29,7 @@ def main() -> None:
         for i, seed in enumerate(seeds()[name]):
             (corpus / str(i)).write_bytes(seed)
         own = [] if any(Path(flag).is_file() for flag in flags) else [folder]
-        limits = [f"-timeout={SECONDS_AN_INPUT}", "-rss_limit_mb=2048", "-max_len=65536"]
+        limits = [f"-timeout={SECONDS_AN_INPUT}", "-rss_limit_mb=2048", "-max_len=131072"]
         atheris.Setup([sys.argv[0], *limits, *flags, *own], lambda data: targets.run(name, data))
         atheris.Fuzz()
 

@@ -72,13 +72,15 @@ def _datums() -> list[bytes]:
 
 def _databases(folder: Path) -> list[bytes]:
     small = [records.raw(p, i) for i, p in enumerate(records.pictures(5, (1, 4, 4)))]
-    large = [records.raw(p, i) for i, p in enumerate(records.pictures(40, (3, 40, 40)))]
+    # Branch pages, and records that take pages of their own.
+    large = [records.raw(p, i) for i, p in enumerate(records.pictures(300, (1, 3, 3)))]
+    large += [records.raw(p) for p in records.pictures(2, (1, 70, 70))]
     out = []
     for name, datums in (("small", small), ("large", large)):
         out.append((records.write_lmdb(folder / name, datums) / "data.mdb").read_bytes())
     # Deletions leave pages to the list of free ones.
     with lmdb.open(str(folder / "large"), map_size=2**26) as env:
-        for i in range(0, 40, 3):
+        for i in range(0, 302, 4):
             with env.begin(write=True) as txn:
                 txn.delete(f"{i:08}".encode())
     return [*out, (folder / "large" / "data.mdb").read_bytes()]
