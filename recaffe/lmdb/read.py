@@ -33,6 +33,8 @@ def open_lmdb(path: Path | str) -> Iterator[lmdb.Environment]:
         _open[key] = env, users + 1
     try:
         yield env
+    except lmdb.Error as error:  # damage that shows only when a record is read
+        raise DataError(f"{path} is broken: {error}. Remove it and run again.") from error
     finally:
         with _lock:
             env, users = _open.pop(key)
