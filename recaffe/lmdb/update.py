@@ -117,6 +117,7 @@ def _change(
 ) -> dict[str, Record]:
     """Put and delete what differs; returns what each record then is. Raises `UnknownError`."""
     old = records.known(store, recipe)
+    _trim(store)  # what a kill may have left
     wanted = {e.key: e for e in entries}
     puts = [e for e in entries if (r := old.get(e.key)) is None or r[:2] != (e.picture, e.label)]
     gone = [key for key in old if key not in wanted]
@@ -152,8 +153,6 @@ def _change(
                 txn.new.delete(key.encode())
             table = {e.key: table[e.key] for e in entries}
             records.write(store / records.NEXT, recipe, table, txn.new.id())
-    else:
-        _trim(store)  # what a kill may have left
     _compact(store, store / out.name)
     return table
 
@@ -201,7 +200,8 @@ class _Transaction:
 def _transaction(store: Path, growth: int, out: Path) -> Iterator[_Transaction]:
     """One write transaction: all of the block or, on any exception or kill, nothing of it."""
     file = store / _DATA
-    size = 2 * (file.stat().st_size + growth) + (1 << 20)
+    # The new records; the tree, of which each page may be written anew; lists of free pages.
+    size = int(1.1 * file.stat().st_size) + growth + (1 << 20)
     try:
         # Through a map of the file, for else LMDB keeps all new records in memory to the end.
         # Without LMDB's own lock file: it can be missing or stale, and `_alone` has locked.

@@ -1,4 +1,4 @@
-"""kill -9 at random moments of an LMDB's update: the old or the new content stays, and goes on."""
+"""Kills, flipped bytes and full disks while an LMDB is updated: the old or the new content stays."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from recaffe.errors import MachineError
 from tests.lists import Item, Lists, contents
 
 KILLS = max(200, 20 * int(os.environ.get("RECAFFE_FAULT_RUNS", "10")))
@@ -129,3 +131,54 @@ def test_any_flipped_byte_is_mended_or_harmless(lists: Lists) -> None:
         file.write_bytes(data)
         lists.update("base", all_of["base"][0])
         assert contents(lists.out) == all_of["base"][1], (file.name, at)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """A disk of so many KiB, in memory."""
+    mounted = tmp_path / "disk"
+
+    def make(kib: int) -> Path:
+        mounted.mkdir(exist_ok=True)
+        subprocess.run(["umount", mounted], check=False, capture_output=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", mounted],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            pytest.skip(f"needs a user who may mount: {done.stderr}")
+        return mounted
+
+    yield make
+    subprocess.run(["umount", mounted], check=False, capture_output=True)
+
+
+def test_a_disk_of_any_size_fills_without_harm(
+    tmp_path: Path, small_disk: Callable[[int], Path]
+) -> None:
+    lists = Lists(tmp_path, width=64, height=64)
+    old = {f"{i}.png": Item(i) for i in range(60)}
+    new = {**old, **{f"{i}.png": Item(100 + i) for i in range(5)}}
+    new |= {f"neu {i}.png": Item(200 + i) for i in range(20)}
+    wanted = {}
+    for name, items in (("old", old), ("new", new)):
+        lists.lay(name, items)
+        wanted[name] = lists.fresh(name)
+    said: Counter[str] = Counter()
+    for kib in range(1000, 2000, 25):
+        disk = small_disk(kib)
+        lists.store, lists.out = disk / "lmdb" / "train", disk / "train_lmdb"
+        lists.update("old", old)
+        now = "old"
+        for name, items in (("new", new), ("old", old), ("new", new)):
+            try:
+                lists.update(name, items)
+                now = name
+                said["enough"] += 1
+            except MachineError as error:
+                assert "No space left" in str(error)
+                said["full"] += 1
+            assert contents(lists.store) == wanted[now], f"{kib} KiB: {now} → {name}"
+    assert min(said["enough"], said["full"]) > 10, said
