@@ -28,8 +28,6 @@ def settle(results: str, witness: str) -> str:
 
     Raises `DataError` if there are no notes.
     """
-    if not Path(results).is_dir():
-        return ""
     home = Path(results, _HOME)
     was = home.read_text(encoding="utf-8").strip() if home.is_file() else results
     said = ""
