@@ -32,7 +32,7 @@ def settle(results: str, witness: str) -> str:
     was = home.read_text(encoding="utf-8").strip() if home.is_file() else results
     said = ""
     if was != results and (moved := _move(was, results)):
-        said = f"{was} has been moved to {results}: its {moved} notes go with it."
+        said = f"{was} was moved or copied to {results}: its {moved} notes go with it."
     if Path(witness).exists() and not any(_file(f, witness).exists() for f in (_NOTES, _STARTED)):
         raise DataError(
             f"{witness} is there, but .snakemake/ has no note of how it was made: was that folder "
@@ -44,8 +44,11 @@ def settle(results: str, witness: str) -> str:
 
 
 def _move(old: str, new: str) -> int:
-    """Rewrite the notes of all files below `old`, settings aside, to `new`; returns how many."""
-    count = 0
+    """Rewrite the notes of all files below `old`, settings aside, to `new`; returns how many.
+
+    Where `old` is still there, `new` is a copy, and the notes are doubled.
+    """
+    count, copied = 0, Path(old).is_dir()
     for path, key in list(_notes()):
         if not key.startswith(f"{old}/"):
             continue
@@ -55,7 +58,8 @@ def _move(old: str, new: str) -> int:
         sums = note.get("input_checksums") or {}
         note["input_checksums"] = {_renamed(k, old, new): v for k, v in sums.items()}
         write_text(_file(_NOTES, _renamed(key, old, new)), json.dumps(note))
-        path.unlink()
+        if not copied:
+            path.unlink()
         count += 1
     return count
 
