@@ -41,17 +41,18 @@ def script(log: str) -> Iterator[None]:
     try:
         with turns.job():
             yield
+            sys.stdout.flush()
     except RecaffeError as error:
         _end(terminal, str(error), 1)
     except KeyboardInterrupt:
         _end(terminal, stop.MESSAGE, 130)
     except OSError as error:
-        traceback.print_exc()
-        _end(terminal, str(explain_os_error(error, error.filename or "a file")), 1)
+        _keep_trace()
+        _end(terminal, str(explain_os_error(error, error.filename or f"{log} or a result")), 1)
     except Exception as error:
-        traceback.print_exc()
         if not is_out_of_memory(error):
             raise
+        _keep_trace()
         _end(terminal, _OUT_OF_MEMORY.format(log=log), 1)
 
 
@@ -62,8 +63,14 @@ def tell(message: str) -> None:
         os.write(int(terminal), f"{message}\n".encode("utf-8", "replace"))
 
 
+def _keep_trace() -> None:
+    with suppress(OSError):  # the log's own disk may be the full one
+        traceback.print_exc()
+
+
 def _end(terminal: int, message: str, status: int) -> None:
-    print(f"recaffe: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):
+        print(f"recaffe: {message}", file=sys.stderr, flush=True)
     with suppress(OSError):  # a terminal that was closed
         os.write(terminal, f"\nrecaffe: {message}\n\n".encode("utf-8", "replace"))
     sys.exit(status)

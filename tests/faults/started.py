@@ -6,8 +6,9 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -33,8 +34,12 @@ OUTPUTS = {
 class Started:
     """A workflow that runs in a session of its own, as from a terminal."""
 
-    def __init__(self, small: Small, process: subprocess.Popen[bytes], output: Path) -> None:
-        self.small, self.process, self.output = small, process, output
+    def __init__(self, small: Small, process: subprocess.Popen[bytes]) -> None:
+        self.small, self.process = small, process
+        self._output: list[bytes] = []
+        # Through a pipe, which limits of a file's size don't touch.
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def job(self, rule: str) -> int | None:
         """The process of a rule's script, once there is one."""
@@ -71,23 +76,25 @@ class Started:
 
     @property
     def said(self) -> str:
-        return self.output.read_text(encoding="utf-8", errors="replace")
+        """All that it said until its processes ended."""
+        self._reader.join(60)
+        return b"".join(self._output).decode("utf-8", "replace")
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self._output.extend(self.process.stdout)
 
 
 @contextmanager
-def started(small: Small, *options: str, prefix: Sequence[str] = ()) -> Iterator[Started]:
+def started(small: Small, *options: str) -> Iterator[Started]:
     """Run the workflow beside the test; whatever is left of it is killed at the end."""
-    output = small.folder / "said.txt"
     command = running.command(small.file, *options, root=small.root, cores=2)
-    with (
-        output.open("wb") as f,
-        subprocess.Popen(
-            [*prefix, *command], stdin=subprocess.DEVNULL, stdout=f, stderr=f,
-            cwd=small.folder, env=running.environment(), start_new_session=True,
-        ) as process,
-    ):  # fmt: skip
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=small.folder, env=running.environment(), start_new_session=True,
+    ) as process:  # fmt: skip
         try:
-            yield Started(small, process, output)
+            yield Started(small, process)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

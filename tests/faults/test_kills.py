@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from recaffe.config import ROOT
 from tests.faults.started import OUTPUTS, forget, leftovers, started
 from tests.workflow.faults.small import Small
 
@@ -65,3 +67,10 @@ def test_after_a_kill_the_same_command_ends_with_the_same_bytes(
     small.run(cores=2)
     assert small.artifacts() == undisturbed.artifacts()
     assert not leftovers(small)
+
+
+def test_every_rule_that_works_offline_is_disturbed() -> None:
+    text = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "rules").glob("*.smk"))
+    rules = set(re.findall(r"^ *rule (\w+):", text, re.MULTILINE))
+    online = {"fetch_package", "unpack_pictures", "inventory", "convert_weights"}
+    assert rules - online == set(OUTPUTS)
