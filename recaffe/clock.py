@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from recaffe.errors import MachineError
+
 _TOLERANCE = 2.0  # seconds by which a file server's clock may differ
 
 
@@ -15,7 +17,7 @@ def settle(folders: Iterable[Path | str]) -> str:
 
     Snakemake compares dates: what is made after a clock was set back would look older than what
     was made from its predecessor. Moving all dates alike keeps their order. Returns a line that says
-    so, or "" where there was nothing to do.
+    so, or "" where there was nothing to do. Raises `MachineError` if a date can't be changed.
     """
     files = [
         (entry, os.lstat(entry))
@@ -29,7 +31,13 @@ def settle(folders: Iterable[Path | str]) -> str:
         return ""
     back = int(ahead * 1e9) + 1
     for entry, stat in files:
-        os.utime(entry, ns=(stat.st_atime_ns, stat.st_mtime_ns - back), follow_symlinks=False)
+        try:
+            os.utime(entry, ns=(stat.st_atime_ns, stat.st_mtime_ns - back), follow_symlinks=False)
+        except OSError as error:
+            raise MachineError(
+                f"The clock was set back by {ahead:.0f} s since results were written, and the date of "
+                f"{entry} can't be put back ({error.strerror}). Make it writable, or set the clock."
+            ) from error
     return (
         f"The clock was set back by {ahead:.0f} s since files were written in "
         f"{', '.join(map(str, folders))}: their dates are put back as much."

@@ -76,7 +76,7 @@ def take_inventory():
 
 
 if ALONE:
-    if moved := clock.settle((RESULTS, RESOURCES)):
+    if moved := checked(clock.settle, (RESULTS, RESOURCES)):
         print(moved, file=sys.stderr)
     if not getattr(workflow.dag_settings, "forceall", False) and (
         moved := checked(records.settle, RESULTS, f"{DATA}/manifest.csv")
@@ -214,7 +214,10 @@ TRAIN_KEYS = (
     "deterministic",
 )
 PREDICT_KEYS = ("crop_size", "mean", "test_batch_size", "threads", "device")
+# All that SHA256SUMS and provenance.json speak of: what is damaged is made again with the report.
 REPORT_DATA = (
+    "inventory.csv",
+    "classes.txt",
     "labels.txt",
     "train.txt",
     "val.txt",
@@ -223,12 +226,22 @@ REPORT_DATA = (
     "duplicates.csv",
     "lists.json",
     "manifest.csv",
+    "train_lmdb",
+    "train_lmdb.json",
+    "val_lmdb",
+    "val_lmdb.json",
+    "test_lmdb",
+    "test_lmdb.json",
+    "mean.binaryproto",
 )
 REPORT_RUN = (
+    "train_val.prototxt",
+    "deploy.prototxt",
     "net.json",
     "layers.csv",
     "solver.prototxt",
     "train.csv",
+    "train.log",
     "train.json",
     "predictions.csv",
     "metrics.json",
