@@ -28,14 +28,19 @@ from recaffe.provenance import CHAIN, DATA_FILES, RUN_FILES, SUMS, digest_of, ow
 
 AGAIN = "run the same snakemake command again"
 _SUM = re.compile(r"([0-9a-f]{64})  ([^/\n][^\n]*)")
-# Files that no rule answers for by themselves: what to remove instead.
+# What to remove instead of a file that no rule makes by itself.
 _REMOVE = {
-    "data/rejected.csv": "data/manifest.csv",
-    "data/inventory.csv": "",
-    "data/classes.txt": "",
-    SUMS: "report.html",
-    **{f"data/{s}_lmdb.json": f"data/{s}_lmdb and data/{s}_lmdb.json" for s in SPLITS},
+    "data/rejected.csv": ["data/manifest.csv"],
+    **{
+        f"data/{s}_lmdb{x}": [f"data/{s}_lmdb", f"data/{s}_lmdb.json"]
+        for s in SPLITS
+        for x in ("", ".json")
+    },
 }
+# The list of pictures is written before each run.
+_LISTED = ("data/inventory.csv", "data/classes.txt")
+# Snakemake makes a file again when something that needs it is to be made.
+_LAST = "report.html"
 
 
 @dataclass(frozen=True)
@@ -96,15 +101,18 @@ def _attempt(folder: Path, name: str, check: Callable[..., None], *args: Any) ->
         check(*args)
     except (RecaffeError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
         text = str(error).split(" Remove ")[0].rstrip(".").removeprefix(f"{folder / name} ")
+        if isinstance(error, OSError):
+            text = f"{error.filename}: {error.strerror}"
         yield Problem(str(folder / name), text or type(error).__name__, _remedy(folder, name))
 
 
 def _remedy(folder: Path, name: str) -> str:
-    remove = _REMOVE.get(name, f"{name} and {name}.json" if name.endswith("_lmdb") else name)
-    if not remove:
-        return f"It is written anew when you {AGAIN}."
-    paths = " and ".join(str(folder / part) for part in remove.split(" and "))
-    return f"Remove {paths}, then {AGAIN}."
+    files = [] if name in _LISTED else _REMOVE.get(name, [name])
+    if name in (SUMS, "summary.txt") or name.endswith(f"/{CHAIN}"):
+        files = []
+    paths = [str(folder / file) for file in dict.fromkeys([*files, _LAST])]
+    listed = paths[0] if len(paths) == 1 else f"{', '.join(paths[:-1])} and {paths[-1]}"
+    return f"Remove {listed}, then {AGAIN}."
 
 
 # -- files

@@ -4,12 +4,11 @@
 rule report:
     input:
         data=[f"{DATA}/{name}" for name in REPORT_DATA],
-        # So that the report is made anew when only the LMDBs have changed.
-        lmdbs=expand("{data}/{split}_lmdb.json", data=DATA, split=inventory.SPLITS),
-        mean=f"{DATA}/mean.binaryproto",
         runs=expand(
             "{results}/{run}/{name}", results=RESULTS, run=RUNS, name=REPORT_RUN
         ),
+        nets=[net_file(row["net"]) for row in RUNS.values()],
+        weights=[file for run in RUNS for file in weights_of(run)],
         linear=expand(
             "{results}/{run}/linear.json", results=RESULTS, run=linear_baselines()
         ),

@@ -25,10 +25,12 @@ def main(args: argparse.Namespace) -> int:
 
     found = 0
     for folder in data_sets(args.results):
-        wrong = 0
+        told: set[str] = set()  # a file's first problem is enough
         for problem in verify(folder, args.deep):
-            wrong += 1
-            print(problem, flush=True)
+            if problem.file not in told:
+                print(problem, flush=True)
+            told.add(problem.file)
+        wrong = len(told)
         print(f"{folder}: {wrong or 'no'} problem{'' if wrong == 1 else 's'}", file=sys.stderr)
         found += wrong
     return int(found > 0)

@@ -100,7 +100,11 @@ def test_problems_name_the_file_and_the_remedy_and_the_status_is_1(
     assert cli.main(["verify", "results/own"]) == 1
     said = capsys.readouterr().out
     assert "results/own/data/mean.binaryproto: it has changed" in said
-    assert "Remove results/own/data/mean.binaryproto, then run the same snakemake command" in said
+    remedy = (
+        "Remove results/own/data/mean.binaryproto and results/own/report.html, then run the same"
+    )
+    assert remedy in said
+    assert said.count("mean.binaryproto: ") == 1
 
 
 def test_a_label_that_differs_between_list_and_lmdb_is_found(results: Path) -> None:
@@ -157,6 +161,15 @@ def test_the_chain_leads_from_the_metrics_to_every_picture(results: Path) -> Non
     assert all(row["sha256"] == sha256(Path(row["root"]) / row["path"]) for row in rows)
     for entry in chain["inputs"]:
         assert sha256(entry["file"]) == entry["sha256"]
+
+
+def test_two_builds_have_the_same_chain_and_sums_but_for_times(built: Path, tmp_path: Path) -> None:
+    again = build_results(tmp_path)
+    chain = Path("first") / provenance.CHAIN
+    assert (again / chain).read_bytes() == (built / chain).read_bytes()
+    ours, theirs = ((r / provenance.SUMS).read_text().splitlines() for r in (again, built))
+    differ = {a.split("  ")[1] for a, b in zip(ours[:-1], theirs[:-1], strict=True) if a != b}
+    assert differ <= {"first/train.csv", "first/train.log", "first/train.json", "report.html"}
 
 
 def test_weights_that_were_trained_from_another_net_are_refused(results: Path) -> None:
