@@ -15,6 +15,8 @@ from pathlib import Path
 from tests.workflow import running
 from tests.workflow.faults.small import Small
 
+RUNS = int(os.environ.get("RECAFFE_FAULT_RUNS", "10"))
+THOROUGH = RUNS > 10  # at night
 # What each rule makes, in their order.
 OUTPUTS = {
     "scan": ["data/manifest.csv"],

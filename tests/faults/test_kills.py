@@ -5,7 +5,6 @@ RECAFFE_FAULT_RUNS says how many runs, each of another rule or signal; 100 in th
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import signal
@@ -15,10 +14,9 @@ from pathlib import Path
 import pytest
 
 from recaffe.config import ROOT
-from tests.faults.started import OUTPUTS, forget, leftovers, started
+from tests.faults.started import OUTPUTS, RUNS, forget, leftovers, started
 from tests.workflow.faults.small import Small
 
-RUNS = int(os.environ.get("RECAFFE_FAULT_RUNS", "10"))
 SIGNALS = (
     (signal.SIGKILL, "job"),
     (signal.SIGKILL, "snakemake"),
