@@ -12,8 +12,8 @@ import numpy as np
 from recaffe.engines.base import Predictions
 from recaffe.errors import DataError
 from recaffe.files import write_aside
-from recaffe.tables import cell_of, text_of
 from recaffe.lmdb.write import Entry
+from recaffe.tables import cell_of, text_of
 
 FIXED = ("path", "label", "predicted", "confidence")
 
