@@ -18,10 +18,14 @@ _asked = threading.Event()
 
 
 def listen() -> None:
-    """From now on each of the signals raises `KeyboardInterrupt`, and is remembered."""
+    """From now on each of the signals raises `KeyboardInterrupt`, and is remembered.
+
+    But for those that are ignored, as `nohup` wants it.
+    """
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
-            signal.signal(number, _interrupt)
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _interrupt)
 
 
 def listen_early() -> None:

@@ -152,6 +152,17 @@ def test_a_swallowed_interrupt_still_stops_what_shows_progress(tmp_path: Path) -
     assert "worked" not in (tmp_path / "x.log").read_text()
 
 
+def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
+    code = (
+        "import os, signal; from recaffe.script import script\n"
+        f"with script({str(tmp_path / 'x.log')!r}):\n"
+        "    os.kill(os.getpid(), signal.SIGHUP); print('went on')"
+    )
+    command = ["nohup", sys.executable, "-c", code]
+    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    assert "went on" in (tmp_path / "x.log").read_text()
+
+
 def kill_yourself(_: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
