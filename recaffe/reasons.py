@@ -13,7 +13,7 @@ from recaffe import tables
 from recaffe.images import inventory
 
 _SHOWN = 5
-# Settings of a net's files, in the order in which rules/net.smk lists them.
+# What patch reads from the user, in the order in which rules/net.smk lists it.
 _FILES = ("the net's prototxt", "the weights")
 
 
@@ -29,12 +29,12 @@ def of_params(old: Sequence[str], new: Sequence[str], data: Path) -> list[str]:
         words += pictures(data) or [f"{', '.join(olds)} → {', '.join(news)}"]
     for key in sorted(set(before) | set(after), key=str):
         was, now = before.get(key, "nothing"), after.get(key, "nothing")
-        if was == now:
-            continue
+        if was == now or key == "pictures" or key.startswith("versions."):
+            continue  # said by the steps that they are about
         if key == "stage":
             words.append(f"the code of this stage has changed (version {was} → {now})")
-        elif key.startswith("files."):
-            words.append(f"the content of {_FILES[int(key[6:])]} has changed")
+        elif key == "files":
+            words += _files(was, now) if "net" in after else []
         else:
             words.append(f"{key}: {_value(was)} → {_value(now)}")
     return words
@@ -133,8 +133,6 @@ def _settings(params: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 def _flat(tree: dict[str, Any], above: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         path = above if key in ("run", "config") and not above else (*above, key)
-        if key == "files" and isinstance(value, list):
-            value = {str(i): v for i, v in enumerate(value)}
         if isinstance(value, dict) and value:
             yield from _flat(value, path)
         else:
@@ -162,6 +160,13 @@ def _some(names: Sequence[str]) -> str:
     unique = list(Counter(names))
     more = len(unique) - _SHOWN
     return ", ".join(unique[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _files(was: Any, now: Any) -> list[str]:
+    if not isinstance(was, list) or len(was) != len(now) or len(now) > len(_FILES):
+        return []
+    pairs = zip(_FILES, was, now, strict=False)
+    return [f"the content of {name} has changed" for name, a, b in pairs if a != b]
 
 
 def _value(value: Any) -> str:

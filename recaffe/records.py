@@ -37,7 +37,8 @@ def settle(results: str, witness: str) -> str:
         raise DataError(
             f"{witness} is there, but .snakemake/ has no note of how it was made: was that folder "
             "removed, or the results copied from elsewhere? A changed setting would go unseen. Put "
-            ".snakemake/ back, or run once with --forceall: trainings then go on from their snapshots."
+            f".snakemake/ back; or remove {witness}, and all is made anew, trainings from their "
+            "snapshots."
         )
     write_text_if_changed(home, f"{results}\n")
     return said

@@ -78,9 +78,7 @@ def take_inventory():
 if ALONE:
     if moved := checked(clock.settle, (RESULTS, RESOURCES)):
         print(moved, file=sys.stderr)
-    if not getattr(workflow.dag_settings, "forceall", False) and (
-        moved := checked(records.settle, RESULTS, f"{DATA}/manifest.csv")
-    ):
+    if moved := checked(records.settle, RESULTS, f"{DATA}/manifest.csv"):
         print(moved, file=sys.stderr)
 
 # A package's pictures are known by the package's own digest.
@@ -156,8 +154,25 @@ def linear_baselines():
 
 
 def get_final_output():
-    """What `snakemake` without a target makes."""
-    return [f"{RESULTS}/report.html", f"{RESULTS}/summary.txt"]
+    """What `snakemake` without a target makes, and makes again where it is missing."""
+    return [
+        f"{RESULTS}/report.html",
+        f"{RESULTS}/summary.txt",
+        *expand("{results}/{run}/{name}", results=RESULTS, run=RUNS, name=FOR_THE_USER),
+    ]
+
+
+FOR_THE_USER = (
+    "final.caffemodel",
+    "deploy.prototxt",
+    "predictions.csv",
+    "metrics.json",
+)
+
+
+def versions():
+    """The number of each stage's code."""
+    return {name: n for name, n in vars(stages).items() if name.isupper()}
 
 
 # Which of a run's settings each stage looks at: no other one makes it run again.

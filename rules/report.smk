@@ -32,6 +32,11 @@ rule report:
     params:
         settings=as_param(
             stages.REPORT,
+            # Whatever is new anywhere: a killed step leaves neither its result nor a note of what
+            # had changed, but the report, not made since, still has its own.
+            versions=versions(),
+            files=sorted(USER_FILES.values()),
+            pictures=PICTURES,
             config=CONFIG,
             weights={run: weights_of(run) for run in RUNS},
         ),

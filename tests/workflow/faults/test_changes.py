@@ -5,6 +5,7 @@ docs/reruns.md has these expectations as a table.
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import subprocess
@@ -287,14 +288,38 @@ def test_moved_results_are_taken_along(finished: Small, tmp_path: Path) -> None:
     assert set(small.plan()) == {"solver", "train", "predict", "metrics", "report"}
 
 
-def test_results_without_notes_are_refused_until_forced(finished: Small, tmp_path: Path) -> None:
+def test_results_without_notes_are_refused_until_made_anew(finished: Small, tmp_path: Path) -> None:
     small = finished.copy(tmp_path / "copy")
     shutil.rmtree(small.folder / ".snakemake")
-    running.refused(small.file, "no note of how it was made", "--forceall", root=small.root)
-    assert small.run("--forceall") == everything()
+    manifest = "results/own/data/manifest.csv"
+    running.refused(small.file, "no note of how it was made", f"remove {manifest}", root=small.root)
+    (small.folder / manifest).unlink()
+    assert small.run() == everything()
     assert "train first: iteration 0" not in small.said, "nothing was trained again"
     assert small.artifacts() == finished.artifacts()
     assert small.run() == set()
+
+
+def test_what_a_failed_step_was_about_is_not_forgotten(finished: Small, tmp_path: Path) -> None:
+    small = finished.copy(tmp_path / "copy")
+    net = small.folder / "net.prototxt"
+    net.write_text(net.read_text().replace("num_output: 4", "num_output: 6"))
+    os.utime(net, (10**9, 10**9))
+    # As Snakemake leaves a failed step: neither results nor notes.
+    for name in ("train_val.prototxt", "deploy.prototxt", "net.json", "layers.csv"):
+        output = f"results/own/first/{name}"
+        (small.folder / output).unlink()
+        code = base64.urlsafe_b64encode(output.encode()).decode()
+        (small.folder / ".snakemake" / "metadata" / code).unlink()
+    assert small.run() == of_run("first") | {"report"}
+
+
+def test_a_lost_result_is_made_again(finished: Small, tmp_path: Path) -> None:
+    small = finished.copy(tmp_path / "copy")
+    (small.results / "first" / "final.caffemodel").unlink()
+    assert small.run() == of_run("first", "train", "predict", "metrics") | {"report"}
+    assert "train first: iteration 0" not in small.said, "nothing was trained again"
+    assert small.artifacts() == finished.artifacts()
 
 
 def test_a_second_snakemake_is_refused_and_harms_nothing(finished: Small, tmp_path: Path) -> None:
