@@ -1,4 +1,4 @@
-# run test lint | caffe parity (slower suites). Each sets up what it needs in .venv/: nothing outside this folder is touched.
+# run test lint | faults caffe parity (slower suites). Each sets up what it needs in .venv/: nothing outside this folder is touched.
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= $(shell nproc)
@@ -10,7 +10,7 @@ READY := $(VENV)/ready-$(shell cat constraints.txt pyproject.toml | cksum | cut 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: run test lint setup caffe parity envs proto dag clean
+.PHONY: run test lint setup faults caffe parity envs proto dag clean
 .DEFAULT_GOAL := run
 
 run: $(READY)
@@ -25,6 +25,10 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
+
+# Each kind of change, and what goes wrong; RECAFFE_FAULT_RUNS=100 for the long form.
+faults: $(READY)
+	$(BIN)/pytest -n $(CORES) --dist worksteal $(wildcard tests/workflow/faults tests/faults) $(PYTEST)
 
 # Real BVLC Caffe 1.0, built into .caffe/ once for each state of its recipe: five minutes.
 caffe:

@@ -7,6 +7,11 @@ import sys
 sys.path.insert(0, str(workflow.basedir))
 os.environ.update(PYTHONPATH=str(workflow.basedir))
 
+from recaffe import turns
+
+# Also removes the locks that a killed Snakemake left here.
+ALONE = workflow.is_main_process and turns.begin()
+
 if not workflow.config_settings.configfiles:
 
     configfile: "config/config.yaml"

@@ -5,6 +5,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 # What only developers and `recaffe convert` need doesn't belong in a job's environment.
 DEVELOPERS = (
+    "atheris",
     "flatbuffers",
     "grpcio",
     "hypothesis",

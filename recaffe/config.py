@@ -30,7 +30,15 @@ def load(path: Path | str) -> dict[str, Any]:
         config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}. Copy config/config.yaml to start.") from error
-    except yaml.YAMLError as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8 text ({error}). Convert it, then try again."
+        ) from error
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # a date that is none is a ValueError
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     return complete(config)
 

@@ -42,3 +42,18 @@ class MachineError(RecaffeError):
 
 class Interrupted(RecaffeError):
     """SIGINT or SIGTERM arrived; what was done so far is saved."""
+
+
+# OpenCV, PyTorch, oneDNN, C++ and Python's threads have no class of error in common.
+_NO_MEMORY = (
+    "can't allocate memory", "cannot allocate memory", "out of memory", "insufficient memory",
+    "bad_alloc", "could not create a memory", "can't start new thread",
+)  # fmt: skip
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        not isinstance(error, OSError | RecaffeError) and any(words in text for words in _NO_MEMORY)
+    )

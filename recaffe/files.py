@@ -6,13 +6,19 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from recaffe.errors import MachineError
+
+# Names this machine in names of files that are being written: process numbers count on one only.
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+_REST = 3600.0  # seconds without a write after which another machine's file is nobody's
 
 
 def sha256(path: Path | str) -> str:
@@ -23,7 +29,8 @@ def sha256(path: Path | str) -> str:
 
 def explain_os_error(error: OSError, path: Path | str) -> MachineError:
     """A disk or permission failure as a message with a next step."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    # EFBIG is what a limit on a file's size says (`ulimit -f`, some quotas).
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return MachineError(
             f"No space left while writing {path}. Free some space or write to a "
             "larger disk, then run the same command again; finished steps are kept."
@@ -49,13 +56,14 @@ def write_aside(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`, made `path` only when the block ends well.
 
     The block writes a file *or* makes a folder there. On any failure, Ctrl-C included, what it
-    wrote is removed and `path` keeps its old content. Disk-full and permission errors become
-    `MachineError`.
+    wrote is removed and `path` keeps its old content; what a killed process left is removed by the
+    next that writes `path`. Disk-full and permission errors become `MachineError`.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(path)
         _remove(aside)
         yield aside
         if aside.is_dir():
@@ -70,6 +78,38 @@ def write_aside(path: Path | str) -> Iterator[Path]:
         raise explain_os_error(error, path) from error
     finally:
         _remove(aside)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of that number on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's, or no number of a process
+        pass
+    return True
+
+
+def _remove_orphans(path: Path) -> None:
+    """Remove what killed processes wrote aside for `path`; of other machines' only what has rested."""
+    start, end = f".{path.name}.", ".tmp"
+    for aside in path.parent.iterdir():
+        if not (aside.name.startswith(start) and aside.name.endswith(end)):
+            continue
+        host, _, pid = aside.name[len(start) : -len(end)].partition(".")
+        if not (len(host) == len(_HOST) and pid.isdigit()):
+            continue  # of a file with a longer name
+        if not is_alive(int(pid)) if host == _HOST else _rested(aside):
+            _remove(aside)
+
+
+def _rested(path: Path) -> bool:
+    try:
+        newest = max(p.stat().st_mtime for p in (path, *path.glob("*")))
+    except OSError:
+        return False
+    return time.time() - newest > _REST
 
 
 def _remove(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from recaffe.errors import DataError
 from recaffe.files import write_bytes
 from recaffe.lmdb.read import open_lmdb, parse_datum, pixels
+from recaffe.progress import progress
 from recaffe.proto import caffe_pb2 as pb
 
 
@@ -19,8 +21,8 @@ def compute(lmdb_path: Path | str) -> np.ndarray:
     """
     total: np.ndarray | None = None
     with open_lmdb(lmdb_path) as env, env.begin(buffers=False) as txn, txn.cursor() as cursor:
-        n = 0
-        for key, value in cursor:
+        n, records = 0, env.stat()["entries"]
+        for key, value in progress(cursor, records, "mean", "img"):
             record = pixels(parse_datum(value, f"{lmdb_path}: {key!r}"))
             if total is None:
                 # Integers: exact in any order, where Caffe's float32 sums drift.
@@ -59,7 +61,7 @@ def read(path: Path | str) -> np.ndarray:
     dims = list(blob.shape.dim) or [blob.num, blob.channels, blob.height, blob.width]
     dims = [d for d in dims[:-3] if d != 1] + dims[-3:]
     data = np.array(blob.data or blob.double_data, np.float32)
-    if len(dims) != 3 or data.size != np.prod(dims):
+    if len(dims) != 3 or min(dims) < 1 or data.size != math.prod(dims):
         raise DataError(f"{path} is not a mean of one C×H×W picture (its shape says {dims}).")
     return data.reshape(dims)
 

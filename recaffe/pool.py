@@ -7,9 +7,12 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
+
+from recaffe.errors import MachineError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -24,7 +27,8 @@ def _ignore_sigint() -> None:
 def worker_pool(threads: int) -> Iterator[ProcessPoolExecutor | None]:
     """A pool of `threads` processes, or None for one: then the caller works itself.
 
-    On any exception, work that waits is dropped and the workers end.
+    On any exception, work that waits is dropped and the workers end. Raises `MachineError` where a
+    worker was killed from outside.
     """
     if threads <= 1:
         yield None
@@ -34,10 +38,16 @@ def worker_pool(threads: int) -> Iterator[ProcessPoolExecutor | None]:
     )
     try:
         yield pool
-    except BaseException:
+    except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise MachineError(
+                f"One of {threads} worker processes was killed from outside, most likely for lack of "
+                "memory. Nothing half done is kept. Run the same command again, with fewer --cores "
+                "(each worker holds a picture or two) or more memory."
+            ) from error
         raise
     pool.shutdown()
 

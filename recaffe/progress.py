@@ -10,6 +10,8 @@ from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
 
+from recaffe import stop
+
 T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -47,10 +49,14 @@ def bar(total: int, title: str, unit: str, **options: Any) -> tqdm:
 
 
 def progress(items: Iterable[T], total: int, title: str, unit: str) -> Iterator[T]:
-    """Pass items on and show how far it is: a bar on a terminal, plain lines on stderr."""
+    """Pass items on and show how far it is: a bar on a terminal, plain lines on stderr.
+
+    Raises `KeyboardInterrupt` where a job was asked to stop.
+    """
     start = last = time.monotonic()
     with bar(total, title, unit) as shown:
         for done, item in enumerate(items, 1):
+            stop.look_up()
             yield item
             shown.update()
             now = time.monotonic()

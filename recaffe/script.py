@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from recaffe.errors import RecaffeError
+from recaffe import stop, turns
+from recaffe.errors import RecaffeError, is_out_of_memory
 from recaffe.files import explain_os_error
+
+_OUT_OF_MEMORY = (
+    "Not enough memory. Nothing half done is kept. Give the job more (the limit may be `ulimit -v`, a "
+    "container's or a cluster's), or use fewer --cores or a smaller batch; then run the same command "
+    "again. Details: {log}"
+)
 
 
 @contextmanager
@@ -17,8 +25,10 @@ def script(log: str) -> Iterator[None]:
     """Send stdout and stderr to `log`, keep the terminal for progress bars, end mistakes well.
 
     A `RecaffeError` is one message on the terminal and in the log, and exit status 1; so is a full
-    disk or a missing permission. Anything else is a defect and keeps its traceback, in the log.
+    disk, a missing permission or a lack of memory. SIGTERM and SIGHUP stop it as Ctrl-C does.
+    Anything else is a defect and keeps its traceback, in the log.
     """
+    stop.listen()
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -29,25 +39,38 @@ def script(log: str) -> Iterator[None]:
         os.dup2(f.fileno(), 1)
         os.dup2(f.fileno(), 2)
     try:
-        yield
+        with turns.job():
+            yield
+            sys.stdout.flush()
     except RecaffeError as error:
         _end(terminal, str(error), 1)
     except KeyboardInterrupt:
-        _end(terminal, "Stopped. Run the same command again to go on.", 130)
+        _end(terminal, stop.MESSAGE, 130)
     except OSError as error:
-        import traceback
-
-        traceback.print_exc()
-        _end(terminal, str(explain_os_error(error, error.filename or "a file")), 1)
+        _keep_trace()
+        _end(terminal, str(explain_os_error(error, error.filename or f"{log} or a result")), 1)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        _keep_trace()
+        _end(terminal, _OUT_OF_MEMORY.format(log=log), 1)
 
 
 def tell(message: str) -> None:
-    """A line on the terminal and in the log."""
+    """A line on the terminal and in the log; outside a script, on stdout."""
     print(message, flush=True)
-    os.write(int(os.environ["RECAFFE_TTY"]), f"{message}\n".encode("utf-8", "replace"))
+    if terminal := os.environ.get("RECAFFE_TTY"):
+        os.write(int(terminal), f"{message}\n".encode("utf-8", "replace"))
+
+
+def _keep_trace() -> None:
+    with suppress(OSError):  # the log's own disk may be the full one
+        traceback.print_exc()
 
 
 def _end(terminal: int, message: str, status: int) -> None:
-    print(f"recaffe: {message}", file=sys.stderr, flush=True)
-    os.write(terminal, f"\nrecaffe: {message}\n\n".encode("utf-8", "replace"))
+    with suppress(OSError):
+        print(f"recaffe: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # a terminal that was closed
+        os.write(terminal, f"\nrecaffe: {message}\n\n".encode("utf-8", "replace"))
     sys.exit(status)

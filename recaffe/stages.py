@@ -6,7 +6,7 @@ Snakemake sees neither imported modules nor this file's reasons, only that the n
 
 SCAN = 1
 SPLIT = 1
-LMDB = 1
+LMDB = 2
 MEAN = 1
 WEIGHTS = 1
 PATCH = 1

@@ -1,10 +1,11 @@
 # Helpers of the workflow: the checked config, paths, params. No rules here.
 import json
 import os
+import sys
 from pathlib import Path
 
 from recaffe import config as recaffe_config
-from recaffe import stages
+from recaffe import clock, digests, records, stages
 from recaffe.errors import RecaffeError
 from recaffe.images import inventory
 from recaffe.packages import elpv
@@ -24,6 +25,12 @@ def checked(function, *args):
         raise WorkflowError(str(error)) from None
 
 
+# `--config deep_check=true` reads every file again, also where size and time say that nothing changed.
+# Snakemake itself takes only `True` for a truth value.
+DEEP = str(config.pop("deep_check", False)).lower()
+if DEEP not in ("true", "false"):
+    raise WorkflowError(f"deep_check is {DEEP!r}; allowed is true or false.")
+DEEP = DEEP == "true"
 CONFIG = checked(recaffe_config.complete, config)
 RUNS = CONFIG["runs"]
 RESULTS = f"{CONFIG['results']}/{CONFIG['dataset']}"
@@ -59,12 +66,21 @@ def images():
 def take_inventory():
     """Bring the inventory up to date before the DAG is decided, so that it knows what changed."""
     file = Path(DATA, "inventory.csv")
-    if workflow.is_main_process:
-        return checked(
-            inventory.take, images(), file, Path(DATA, ".inventory_cache.csv")
+    if not workflow.is_main_process:
+        return inventory.digest_of(file)
+    # Beside another workflow it is only looked at: that one's jobs read the file.
+    return checked(
+        lambda: inventory.take(
+            images(), file, Path(DATA, ".inventory_cache.csv"), deep=DEEP, keep=ALONE
         )
-    return inventory.digest_of(file)
+    )
 
+
+if ALONE:
+    if moved := checked(clock.settle, (RESULTS, RESOURCES)):
+        print(moved, file=sys.stderr)
+    if moved := checked(records.settle, RESULTS, f"{DATA}/manifest.csv"):
+        print(moved, file=sys.stderr)
 
 # A package's pictures are known by the package's own digest.
 PICTURES = elpv.SHA256 if CONFIG["images"]["package"] else take_inventory()
@@ -73,6 +89,11 @@ PICTURES = elpv.SHA256 if CONFIG["images"]["package"] else take_inventory()
 def as_param(stage, **settings):
     """Settings as one param: Snakemake compares params as a set and would miss two swapped values."""
     return json.dumps({"stage": stage, **settings}, sort_keys=True)
+
+
+def beside(name):
+    """A file beside the rule's first output. Snakemake doesn't compare params that follow from outputs."""
+    return lambda wildcards, output: str(Path(output[0]).with_name(name))
 
 
 def some(run, *keys):
@@ -90,7 +111,27 @@ def weights_of(run):
     choice = RUNS[run]["weights"]
     if choice == "zoo":
         return [f"{RESOURCES}/weights/{RUNS[run]['net']}.caffemodel"]
-    return [] if choice == "none" else [choice]
+    # Known by content (`digest`), not by time: a file that was moved here may be old.
+    return [] if choice == "none" else [ancient(choice)]
+
+
+def digest(file):
+    """SHA-256 of a user's net or weights, or "": a param, since Snakemake sees newer files only."""
+    return USER_FILES.get(os.path.abspath(file), "")
+
+
+def take_user_files():
+    """Digests of the runs' nets and own weights, by path."""
+    files = {net_file(run["net"]) for run in RUNS.values()}
+    files |= {run["weights"] for run in RUNS.values()} - {"zoo", "none"}
+    files = sorted(map(os.path.abspath, files))
+    cache = Path(DATA, ".files_cache.csv")
+    alone = workflow.is_main_process and ALONE
+    found = checked(lambda: digests.take(files, cache, deep=DEEP and alone, keep=alone))
+    return {file: sha for file, (_, sha) in zip(files, found)}
+
+
+USER_FILES = take_user_files()
 
 
 def mean_of(run):
@@ -114,8 +155,25 @@ def linear_baselines():
 
 
 def get_final_output():
-    """What `snakemake` without a target makes."""
-    return [f"{RESULTS}/report.html", f"{RESULTS}/summary.txt"]
+    """What `snakemake` without a target makes, and makes again where it is missing."""
+    return [
+        f"{RESULTS}/report.html",
+        f"{RESULTS}/summary.txt",
+        *expand("{results}/{run}/{name}", results=RESULTS, run=RUNS, name=FOR_THE_USER),
+    ]
+
+
+FOR_THE_USER = (
+    "final.caffemodel",
+    "deploy.prototxt",
+    "predictions.csv",
+    "metrics.json",
+)
+
+
+def versions():
+    """The number of each stage's code."""
+    return {name: n for name, n in vars(stages).items() if name.isupper()}
 
 
 # Which of a run's settings each stage looks at: no other one makes it run again.
@@ -172,7 +230,10 @@ TRAIN_KEYS = (
     "deterministic",
 )
 PREDICT_KEYS = ("crop_size", "mean", "test_batch_size", "threads", "device")
+# All that SHA256SUMS and provenance.json speak of: what is damaged is made again with the report.
 REPORT_DATA = (
+    "inventory.csv",
+    "classes.txt",
     "labels.txt",
     "train.txt",
     "val.txt",
@@ -181,12 +242,22 @@ REPORT_DATA = (
     "duplicates.csv",
     "lists.json",
     "manifest.csv",
+    "train_lmdb",
+    "train_lmdb.json",
+    "val_lmdb",
+    "val_lmdb.json",
+    "test_lmdb",
+    "test_lmdb.json",
+    "mean.binaryproto",
 )
 REPORT_RUN = (
+    "train_val.prototxt",
+    "deploy.prototxt",
     "net.json",
     "layers.csv",
     "solver.prototxt",
     "train.csv",
+    "train.log",
     "train.json",
     "predictions.csv",
     "metrics.json",

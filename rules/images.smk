@@ -97,7 +97,7 @@ rule scan:
     params:
         settings=as_param(stages.SCAN, scan=CONFIG["scan"]),
         pictures=PICTURES,
-        rejected=f"{DATA}/rejected.csv",
+        rejected=beside("rejected.csv"),
     message:
         "Decoding every picture"
     script:
@@ -128,7 +128,7 @@ rule split:
         runtime=60,
     params:
         settings=as_param(stages.SPLIT, split=CONFIG["split"], scan=CONFIG["scan"]),
-        rejected=f"{DATA}/rejected.csv",
+        rejected=beside("rejected.csv"),
     message:
         "Splitting into train, val and test"
     script:

@@ -28,6 +28,8 @@ rule lmdb:
             scan=CONFIG["scan"],
             seed=CONFIG["split"]["seed"],
         ),
+        # Not an output: what was decoded before a change must outlive it.
+        store=lambda w, output: str(Path(output.lmdb).parent / "lmdb" / w.split),
     message:
         "Writing {output.lmdb}"
     script:

@@ -4,7 +4,7 @@
 rule convert_weights:
     input:
         package=lambda w: f"{RESOURCES}/packages/{CARDS[w.net]['package']}",
-        net=lambda w: net_file(w.net),
+        net=lambda w: ancient(net_file(w.net)),
     output:
         f"{RESOURCES}/weights/{{net}}.caffemodel",
     log:
@@ -20,7 +20,9 @@ rule convert_weights:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=lambda w: as_param(stages.WEIGHTS, card=CARDS[w.net]),
+        settings=lambda w: as_param(
+            stages.WEIGHTS, card=CARDS[w.net], net=digest(net_file(w.net))
+        ),
     message:
         "Converting the weights of {wildcards.net} to a caffemodel"
     script:
@@ -29,7 +31,7 @@ rule convert_weights:
 
 rule patch:
     input:
-        net=lambda w: net_file(RUNS[w.run]["net"]),
+        net=lambda w: ancient(net_file(RUNS[w.run]["net"])),
         labels=f"{DATA}/labels.txt",
         train=f"{DATA}/train_lmdb.json",
         val=f"{DATA}/val_lmdb.json",
@@ -55,6 +57,11 @@ rule patch:
         settings=lambda w: as_param(
             stages.PATCH,
             dataset=CONFIG["dataset"],
+            # The nets name the LMDBs by their paths.
+            data=DATA,
+            files=[
+                digest(f) for f in (net_file(RUNS[w.run]["net"]), *weights_of(w.run))
+            ],
             mean=(mean_of(w.run) or [""])[0],
             run=some(w.run, *PATCH_KEYS),
         ),

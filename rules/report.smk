@@ -1,21 +1,22 @@
-# Everything → report.html, summary.txt
+# Everything → report.html, summary.txt; provenance.json for each run, SHA256SUMS
 
 
 rule report:
     input:
         data=[f"{DATA}/{name}" for name in REPORT_DATA],
-        # So that the report is made anew when only the LMDBs have changed.
-        lmdbs=expand("{data}/{split}_lmdb.json", data=DATA, split=inventory.SPLITS),
-        mean=f"{DATA}/mean.binaryproto",
         runs=expand(
             "{results}/{run}/{name}", results=RESULTS, run=RUNS, name=REPORT_RUN
         ),
+        nets=[net_file(row["net"]) for row in RUNS.values()],
+        weights=[file for run in RUNS for file in weights_of(run)],
         linear=expand(
             "{results}/{run}/linear.json", results=RESULTS, run=linear_baselines()
         ),
     output:
         report=f"{RESULTS}/report.html",
         summary=f"{RESULTS}/summary.txt",
+        sums=f"{RESULTS}/SHA256SUMS",
+        chains=expand("{results}/{run}/provenance.json", results=RESULTS, run=RUNS),
     log:
         f"{RESULTS}/logs/report.log",
     benchmark:
@@ -31,6 +32,11 @@ rule report:
     params:
         settings=as_param(
             stages.REPORT,
+            # Whatever is new anywhere: a killed step leaves neither its result nor a note of what
+            # had changed, but the report, not made since, still has its own.
+            versions=versions(),
+            files=sorted(USER_FILES.values()),
+            pictures=PICTURES,
             config=CONFIG,
             weights={run: weights_of(run) for run in RUNS},
         ),

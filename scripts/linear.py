@@ -6,10 +6,13 @@ from pathlib import Path
 from recaffe.engines import jobs
 from recaffe.evaluate import linear
 from recaffe.files import write_json
+from recaffe.lmdb import read
 from recaffe.script import script
 
 with script(snakemake.log[0]):
     train, val, test = map(Path, snakemake.input.lmdbs)
+    for lmdb in (train, val, test):
+        read.check(lmdb)
     job = jobs.predict_job(
         json.loads(snakemake.params.settings)["run"],
         deploy=Path(snakemake.input.deploy),

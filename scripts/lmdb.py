@@ -4,14 +4,22 @@ import json
 from pathlib import Path
 
 from recaffe.files import write_json
-from recaffe.lmdb import read, write
+from recaffe.images.scan import read_manifest
+from recaffe.lmdb.update import update
 from recaffe.script import script
 
 with script(snakemake.log[0]):
     settings = json.loads(snakemake.params.settings)
-    out = Path(snakemake.output.lmdb)
-    root = json.loads(Path(snakemake.input.lists).read_text(encoding="utf-8"))["root"]
-    write.write(
-        Path(snakemake.input.list), root, out, settings, settings["seed"], snakemake.threads
+    lists = json.loads(Path(snakemake.input.lists).read_text(encoding="utf-8"))
+    rows = read_manifest(Path(snakemake.input.manifest))
+    note = update(
+        Path(snakemake.input.list),
+        lists["root"],
+        Path(snakemake.output.lmdb),
+        Path(snakemake.params.store),
+        settings,
+        settings["seed"],
+        snakemake.threads,
+        {str(Path(row["root"]) / row["path"]): row["sha256"] for row in rows},
     )
-    write_json(snakemake.output.info, read.describe(out))
+    write_json(snakemake.output.info, note)

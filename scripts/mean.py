@@ -1,7 +1,9 @@
 """Training LMDB to mean.binaryproto."""
 
 from recaffe import mean
+from recaffe.lmdb import read
 from recaffe.script import script
 
 with script(snakemake.log[0]):
+    read.check(snakemake.input[0])
     mean.write(mean.compute(snakemake.input[0]), snakemake.output[0])

@@ -6,10 +6,13 @@ from pathlib import Path
 from recaffe.engines import jobs
 from recaffe.engines.torch.predict import predict
 from recaffe.evaluate import predictions
+from recaffe.lmdb import read
 from recaffe.lmdb.write import read_list
 from recaffe.script import script
 
 with script(snakemake.log[0]):
+    read.check(snakemake.input.lmdb)
+    jobs.check_final(Path(snakemake.input.weights))
     settings = json.loads(snakemake.params.settings)
     job = jobs.predict_job(
         settings["run"],

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from recaffe.engines import jobs
 from recaffe.engines.torch.launch import run
-from recaffe.script import script
+from recaffe.lmdb import read
+from recaffe.script import script, tell
 
 with script(snakemake.log[0]):
     paths = {
@@ -13,6 +14,8 @@ with script(snakemake.log[0]):
         for name, value in (*snakemake.input.items(), *snakemake.output.items())
         if isinstance(value, str)
     }
+    for split in ("train", "val"):
+        read.check(paths[split])
     job = jobs.train_job(
         json.loads(snakemake.params.settings),
         net=paths["net"],
@@ -24,4 +27,6 @@ with script(snakemake.log[0]):
         snapshots=Path(snakemake.params.snapshots),
         title=f"train {snakemake.wildcards.run}",
     )
+    if said := jobs.beginning(job):
+        tell(f"{job.title} {said}")
     jobs.publish(job, run(job), Path(snakemake.output.weights).parent)

@@ -18,7 +18,7 @@ from typing import NoReturn
 from recaffe import __version__
 from recaffe.errors import Interrupted, RecaffeError
 
-COMMANDS = ("train", "test", "time", "summary", "draw", "upgrade", "convert")
+COMMANDS = ("train", "test", "time", "summary", "draw", "upgrade", "convert", "verify", "why")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -151,7 +151,9 @@ class _Writer:
                 f"Layer {layer.name!r} ({layer.type}) can't be converted: {error}."
             ) from error
         if piece.module:
-            renamed = "" if name == layer.name else f"  # {layer.name}"
+            # A line break in a name would end the comment, and what follows would be run.
+            own = layer.name if layer.name.isprintable() else repr(layer.name)
+            renamed = "" if name == layer.name else f"  # {own}"
             self.init.append(f"self.{name} = {piece.module}{renamed}")
         self.state |= {f"{name}.{key}": value for key, value in piece.state.items()}
         if piece.helper:
@@ -177,8 +179,9 @@ class _Writer:
             "torch." in x for x in [*self.forward, *(HELPERS[h] for h in self.helpers)]
         )
         returned = ", ".join(self.blobs(b) for b in outputs)
+        said = f"{about}\n\nTakes {takes}; gives {gives}.\n"
         lines = [
-            f'"""{_quoted(about)}\n\nTakes {takes}; gives {gives}.\n"""\n',
+            f'"""{_quoted(said)}"""\n',
             *(["import torch"] if uses_torch else []),
             *(["import torch.nn.functional as F"] if uses_f else []),
             "from torch import nn\n",

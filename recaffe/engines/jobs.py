@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recaffe.engines.base import PredictJob, TrainJob, TrainResult
+from recaffe.errors import WeightsError
 from recaffe.files import sha256, write_aside, write_json
 from recaffe.net.parse import read_net, to_solver
 from recaffe.solver import weights as weights_of
@@ -76,28 +77,64 @@ def job_key(
     files: Sequence[Path],
     copy: Sequence[str],
 ) -> str:
-    """16 hex digits of everything that the numbers of a run follow from.
+    """16 hex digits of everything that the numbers of a run follow from; see `_numbers`."""
+    parts = _numbers(settings, net, solver, records, files, copy)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _numbers(
+    settings: dict[str, Any],
+    net: Path,
+    solver: Path,
+    records: Sequence[dict[str, Any]],
+    files: Sequence[Path],
+    copy: Sequence[str],
+) -> dict[str, Any]:
+    """Everything that the numbers of a run follow from.
 
     What a longer or differently watched run shares with a shorter one is left out: snapshots,
-    display and patience. `max_iter` counts, because the schedules scale with it. So is how many
-    devices share a batch, unless BatchNorm makes of each share what it doesn't make of the whole.
+    display, patience, and `max_iter` unless the schedule scales with it (poly by itself; others by
+    the stepsize that the config's `step_epochs: 0` makes of it). So are the places of files, whose
+    contents count. And how many devices share a batch, unless BatchNorm makes of each share what
+    it doesn't make of the whole.
     """
     plan = to_solver(solver.read_text(encoding="utf-8"), str(solver))
     for name in ("net", "snapshot", "snapshot_prefix", "display"):
         plan.ClearField(name)
     named = [Path(name) for name in weights_of(plan)]
+    if plan.lr_policy != "poly":
+        plan.ClearField("max_iter")
+    layers = read_net(net)
+    for layer in layers.layer:
+        layer.data_param.ClearField("source")
+        layer.transform_param.ClearField("mean_file")
     parts = {
         "stage": settings["stage"],
         "solver": str(plan),
-        "net": sha256(net),
+        "net": hashlib.sha256(str(layers).encode()).hexdigest(),
         "records": [r["sha256"] for r in records],
         "files": [sha256(f) for f in [*files, *(n for n in named if n.is_file())]],
         "copy": list(copy),
         **{name: settings["run"][name] for name in NUMERICS},
     }
-    if any(x.type == "BatchNorm" for x in read_net(net).layer):
+    if any(x.type == "BatchNorm" for x in layers.layer):
         parts["devices"] = settings["run"]["devices"]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return parts
+
+
+def beginning(job: TrainJob) -> str:
+    """What a training starts from, in words; "" for a run that has no snapshots yet."""
+    assert job.snapshots is not None, "train_job"
+    plan = to_solver(job.solver.read_text(encoding="utf-8"), str(job.solver))
+    own = [int(p.stem.rpartition("_")[2]) for p in job.snapshots.glob("snap_iter_*.json")]
+    if any(i <= plan.max_iter for i in own):
+        return "goes on from its last snapshot: nothing has changed that its numbers follow from."
+    if not own and not any(job.snapshots.parent.glob("*/snap_iter_*.json")):
+        return ""
+    said = "starts anew: its snapshots are of other data, nets, settings or a longer run."
+    if plan.lr_policy in ("poly", "step", "sigmoid"):
+        said += f" (lr_policy {plan.lr_policy} may scale with the number of iterations.)"
+    return said
 
 
 def publish(job: TrainJob, result: TrainResult, run: Path) -> None:
@@ -115,6 +152,20 @@ def publish(job: TrainJob, result: TrainResult, run: Path) -> None:
             "snapshots": str(job.snapshots),
         },
     )
+
+
+def check_final(final: Path) -> None:
+    """Raises `WeightsError` unless a run's weights are those that its training ended with."""
+    note = final.with_name("train.json")
+    try:
+        right = sha256(final) == _json(note)["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        right = False
+    if not right:
+        raise WeightsError(
+            f"{final} isn't what its training wrote ({note} has another digest). Remove it and run "
+            "the same command again: training goes on from its last snapshot."
+        )
 
 
 def predict_job(

@@ -13,6 +13,7 @@ from recaffe.engines.base import Predictions
 from recaffe.errors import DataError
 from recaffe.files import write_aside
 from recaffe.lmdb.write import Entry
+from recaffe.tables import cell_of, text_of
 
 FIXED = ("path", "label", "predicted", "confidence")
 
@@ -41,7 +42,8 @@ def write(table: Table, path: Path) -> None:
         for i, name in enumerate(table.paths):
             out.writerow(
                 [
-                    name, table.classes[table.labels[i]], table.classes[predicted[i]],
+                    cell_of(name), cell_of(table.classes[table.labels[i]]),
+                    cell_of(table.classes[predicted[i]]),
                     f"{confidence[i]:.6g}", *(f"{p:.6g}" for p in table.probabilities[i]),
                 ]
             )  # fmt: skip
@@ -49,18 +51,23 @@ def write(table: Table, path: Path) -> None:
 
 def read(path: Path) -> Table:
     """Read a predictions.csv; raises `DataError` if it isn't one."""
-    with path.open(encoding="utf-8", newline="") as f:
-        rows = list(csv.reader(f))
-    if not rows or tuple(rows[0][:4]) != FIXED or len(rows) < 2:
-        raise DataError(f"{path} is not a predictions.csv.")
-    classes = [name.removeprefix("p:") for name in rows[0][4:]]
-    index = {name: i for i, name in enumerate(classes)}
-    return Table(
-        [r[0] for r in rows[1:]],
-        np.array([index[r[1]] for r in rows[1:]]),
-        np.array([[float(p) for p in r[4:]] for r in rows[1:]]),
-        classes,
-    )
+    try:
+        with path.open(encoding="utf-8", newline="") as f:
+            rows = list(csv.reader(f))
+        if not rows or tuple(rows[0][:4]) != FIXED or len(rows) < 2 or len(rows[0]) < 5:
+            raise ValueError("its head is another")
+        classes = [name.removeprefix("p:") for name in rows[0][4:]]
+        index = {name: i for i, name in enumerate(classes)}
+        return Table(
+            [text_of(r[0]) for r in rows[1:]],
+            np.array([index[text_of(r[1])] for r in rows[1:]]),
+            np.array([[float(p) for p in r[4:]] for r in rows[1:]]),
+            classes,
+        )
+    except (ValueError, KeyError, IndexError, csv.Error) as error:
+        raise DataError(
+            f"{path} is not a predictions.csv ({error}). Remove it and run again."
+        ) from error
 
 
 def tabulate(found: Predictions, entries: Sequence[Entry], classes: list[str]) -> Table:

@@ -12,6 +12,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 # The limit is ours (scan.max_pixels), checked before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
+# Not among them: EPS, for which Pillow starts Ghostscript; and containers such as ICO, whose pictures
+# may be larger than the container says.
+FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI",
+    "SUN", "TGA", "TIFF", "WEBP",
+)  # fmt: skip
 _ORIENTATION = 0x0112
 
 
@@ -63,7 +69,7 @@ def decode(data: bytes, background: str = "#ffffff", max_pixels: int = 100_000_0
         # Pillow warns of odd metadata in pictures that it reads all the same.
         warnings.simplefilter("ignore")
         try:
-            image: Image.Image = Image.open(io.BytesIO(data))
+            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
             kind, mode, frames = image.format or "?", image.mode, getattr(image, "n_frames", 1)
             if image.width * image.height > max_pixels:
                 raise RejectError(

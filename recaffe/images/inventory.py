@@ -7,16 +7,18 @@ rewritten only when it differs, so its digest is a function of the pictures' byt
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from recaffe import digests
 from recaffe.errors import DataError
-from recaffe.files import sha256, write_aside, write_text_if_changed
+from recaffe.files import write_text_if_changed
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ("root", "path", "split", "label", "size", "sha256")
@@ -69,27 +71,40 @@ def list_pictures(images: dict[str, Any]) -> tuple[list[Item], list[str]]:
     return sorted(items, key=lambda i: (i.split, i.path)), labels
 
 
-def take(images: dict[str, Any], out: Path, cache: Path) -> str:
-    """Bring the inventory CSV `out` and its `labels.txt` neighbour up to date.
+def take(
+    images: dict[str, Any], out: Path, cache: Path, *, deep: bool = False, keep: bool = True
+) -> str:
+    """Bring the inventory CSV `out` and its `classes.txt` neighbour up to date.
 
     Returns the digest of both: the root of the whole workflow. `cache` remembers the hashes by
-    path, size and modification time; it is safe to delete.
+    path, size and modification time. With `deep` every picture is read again, whatever its time
+    says; without `keep` nothing is written.
     """
     items, labels = list_pictures(images)
-    rows = _hashed(items, cache)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    found = digests.take([str(item.file) for item in items], cache, deep=deep, keep=keep)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for item, size, digest in rows:
+    for item, (size, digest) in zip(items, found, strict=True):
         writer.writerow((item.root, item.path, item.split, item.label, size, digest))
-    write_text_if_changed(out, text.getvalue())
-    write_text_if_changed(out.with_name("classes.txt"), "".join(f"{n}\n" for n in labels))
-    return digest_of(out)
+    rows, names = table.getvalue(), "".join(f"{n}\n" for n in labels)
+    if keep:
+        write_text_if_changed(out, rows)
+        write_text_if_changed(out.with_name("classes.txt"), names)
+    return _digest(_bytes(rows)) + _digest(_bytes(names))
 
 
 def digest_of(inventory: Path) -> str:
     """Digest of an inventory and its class names."""
-    return sha256(inventory)[:16] + sha256(inventory.with_name("classes.txt"))[:16]
+    return "".join(_digest(f.read_bytes()) for f in (inventory, inventory.with_name("classes.txt")))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -171,23 +186,26 @@ def _from_lists(images: dict[str, Any]) -> tuple[list[Item], list[str]]:
             if not Path(root).is_dir():
                 raise DataError(f"images.{split}.root: there is no folder {Path(root).absolute()}.")
             for number, path, label in _read_list(file):
-                raw.append((root, path, split, label, f"{file}, line {number}"))
+                where = f"{file}, line {number}"
+                _check_inside(root, path, where)
+                raw.append((root, path, split, label, where))
     present = {r[3] for r in raw}
     count = len(names) if names is not None else max(present) + 1
-    if names is None:
-        names = [str(i) for i in range(count)]
     for _, path, _, label, where in raw:
         if label >= count:
             raise DataError(
                 f"{where}: label {label} of {path!r} has no name: {images['label_names']} has "
                 f"{count} names, for labels 0 to {count - 1}."
             )
-    gaps = sorted(set(range(count)) - present)
+    # Five at most: a list's label may be any number.
+    gaps = list(islice((i for i in range(count) if i not in present), 5))
     if gaps:
         raise DataError(
             f"The lists use labels up to {count - 1}, but no line has label "
-            f"{', '.join(map(str, gaps[:5]))}. Labels must run from 0 without a gap."
+            f"{', '.join(map(str, gaps))}. Labels must run from 0 without a gap."
         )
+    if names is None:
+        names = [str(i) for i in range(count)]
     return [Item(root, path, split, names[label]) for root, path, split, label, _ in raw], names
 
 
@@ -210,7 +228,7 @@ def _read_list(file: Path) -> Iterator[tuple[int, str, int]]:
         path = path.rstrip()
         if not path:
             raise DataError(f"{file}, line {number}: {line!r} has no label. Write `path label`.")
-        if not (label.isascii() and label.isdigit()):
+        if not (label.isascii() and label.isdigit() and len(label) < 10):
             raise DataError(
                 f"{file}, line {number}: the label {label!r} is not a whole number from 0. Lists "
                 "hold integers; for label names use a .csv table."
@@ -252,10 +270,20 @@ def _from_table(path: Path, images: dict[str, Any]) -> tuple[list[Item], list[st
             raise DataError(f"{where}: split {split!r} is not one of train, val, test.")
         if len(values) > 2 and not split:
             raise DataError(f"{where}: the {wanted[2]!r} field is empty.")
+        _check_inside(root, values[0], where)
         items.append(Item(root, values[0], split, values[1]))
     if not items:
         raise DataError(f"{path} has no rows.")
     return items, sorted({i.label for i in items})
+
+
+def _check_inside(root: str, path: str, where: str) -> None:
+    """A relative path must stay below its root; an absolute one says openly where it leads."""
+    if os.path.normpath(path).split("/")[0] == ".." and os.path.abspath(root) != "/":
+        raise DataError(
+            f"{where}: {path!r} leads out of the root {root}. Set images' root to a folder that holds "
+            "all pictures, or write the whole path."
+        )
 
 
 # ---- checks -----------------------------------------------------------------------------------
@@ -310,65 +338,3 @@ def _check_classes(items: list[Item], labels: list[str]) -> None:
     for name in labels:
         if not name or "\n" in name or "\r" in name:
             raise DataError(f"The label name {name!r} can't be written to labels.txt. Rename it.")
-
-
-# ---- hashes -----------------------------------------------------------------------------------
-
-
-def _hashed(items: list[Item], cache: Path) -> list[tuple[Item, int, str]]:
-    """Each item with its size in bytes and SHA-256; size -1 and "" where it can't be read."""
-    known = _read_cache(cache)
-    stats: list[tuple[int, int]] = []
-    wanted: list[int] = []
-    digests: dict[int, str] = {}
-    for i, item in enumerate(items):
-        try:
-            stat = os.stat(item.file)
-            stats.append((stat.st_size, stat.st_mtime_ns))
-        except (OSError, ValueError):
-            stats.append((-1, 0))
-        key = _key(item)
-        if key in known and known[key][:2] == stats[i]:
-            digests[i] = known[key][2]
-        else:
-            wanted.append(i)
-    if wanted:
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            for i, digest in zip(
-                wanted, pool.map(lambda i: _digest(items[i].file), wanted), strict=True
-            ):
-                digests[i] = digest
-    if wanted or len(known) != len(items):
-        _write_cache(cache, items, stats, digests)
-    return [(item, stats[i][0], digests[i]) for i, item in enumerate(items)]
-
-
-def _key(item: Item) -> str:
-    return os.path.abspath(item.file)
-
-
-def _digest(file: Path) -> str:
-    try:
-        return sha256(file) if file.is_file() else ""
-    except (OSError, ValueError):
-        return ""
-
-
-def _read_cache(cache: Path) -> dict[str, tuple[int, int, str]]:
-    try:
-        with cache.open(encoding="utf-8", newline="", errors="surrogateescape") as f:
-            return {k: (int(size), int(mtime), digest) for k, size, mtime, digest in csv.reader(f)}
-    except (OSError, ValueError):
-        return {}
-
-
-def _write_cache(
-    cache: Path, items: list[Item], stats: list[tuple[int, int]], digests: dict[int, str]
-) -> None:
-    with (
-        write_aside(cache) as aside,
-        aside.open("w", encoding="utf-8", newline="", errors="surrogateescape") as f,
-    ):
-        writer = csv.writer(f, lineterminator="\n")
-        for i, item in enumerate(items):
-            writer.writerow((_key(item), *stats[i], digests[i]))

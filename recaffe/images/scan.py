@@ -18,6 +18,7 @@ from recaffe.images import inventory
 from recaffe.images.decode import Picture, RejectError, decode, read
 from recaffe.pool import ordered_map, worker_pool
 from recaffe.progress import progress
+from recaffe.tables import cell_of
 
 MANIFEST = (
     "root", "path", "split", "label", "size", "sha256",
@@ -120,4 +121,4 @@ def _write(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]])
         with aside.open("w", encoding="utf-8", newline="", errors="backslashreplace") as f:
             table = csv.writer(f, lineterminator="\n")
             table.writerow(header)
-            table.writerows(rows)
+            table.writerows(tuple(map(cell_of, row)) for row in rows)

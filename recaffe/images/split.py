@@ -18,10 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recaffe import tables
 from recaffe.errors import DataError
 from recaffe.files import write_json, write_text
 from recaffe.images import duplicates, inventory, scan
 from recaffe.images.inventory import SPLITS
+from recaffe.tables import cell_of
 
 Row = dict[str, str]
 
@@ -167,7 +169,7 @@ def write(
             out / f"{s}.txt", "".join(f"{path} {index[label]}\n" for _, path, label in keyed)
         )
     write_text(out / "labels.txt", "".join(f"{name}\n" for name in labels))
-    bad = Counter(r["label"] for r in inventory.read(rejected))
+    bad = Counter(r["label"] for r in tables.rows(rejected))
     _write_csv(
         out / "classes.csv",
         ("label", "name", *SPLITS, "left_out", "rejected"),
@@ -255,5 +257,5 @@ def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows([cell_of(x) if isinstance(x, str) else x for x in row] for row in rows)
     write_text(path, text.getvalue())

@@ -135,11 +135,30 @@ def pixels(datum: Datum, flag: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
     return flat.reshape(shape)
 
 
+def _is_whole(data: memoryview | bytes) -> bool:
+    """Whether a PNG's chunks end within it: OpenCV makes room for what they say, up to 4 GiB."""
+    at = 8
+    if bytes(data[:at]) != b"\x89PNG\r\n\x1a\n":
+        return True
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        if at + 12 + length > len(data):
+            return False
+        if bytes(data[at + 4 : at + 8]) == b"IEND":
+            return True
+        at += 12 + length
+    return False
+
+
 def decode(data: memoryview | bytes, flag: int) -> np.ndarray:
     """A JPEG's or PNG's pixels: uint8, C×H×W, BGR (a view of OpenCV's H×W×C)."""
+    if not _is_whole(data):
+        raise DataError(
+            "An encoded record can't be decoded: it is cut short. Remove the LMDB and run again."
+        )
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
-    except cv2.error:  # nothing at all, or a size beyond OpenCV's limits
+    except (cv2.error, MemoryError):  # nothing at all, or a size beyond OpenCV's limits
         image = None
     if image is None:
         raise DataError("An encoded record can't be decoded. Remove the LMDB and run again.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,10 @@ import lmdb
 
 from recaffe import real_caffe
 from recaffe.errors import DataError
+from recaffe.lmdb import pages
 from recaffe.lmdb.datum import parse_datum, pixels
+from recaffe.pool import worker_pool
+from recaffe.progress import progress
 
 # An environment must not be opened twice in a process: (device, inode) → it and its users.
 _open: dict[tuple[int, int], tuple[lmdb.Environment, int]] = {}
@@ -29,6 +34,8 @@ def open_lmdb(path: Path | str) -> Iterator[lmdb.Environment]:
         _open[key] = env, users + 1
     try:
         yield env
+    except lmdb.Error as error:  # damage that shows only when a record is read
+        raise DataError(f"{path} is broken: {error}. Remove it and run again.") from error
     finally:
         with _lock:
             env, users = _open.pop(key)
@@ -52,20 +59,15 @@ def _identity(path: Path | str) -> tuple[int, int]:
 
 
 def _environment(path: Path | str) -> lmdb.Environment:
+    pages.check(path)
     try:
         # Without a lock file, so that read-only mounts and network disks work: nobody writes to an
         # LMDB that has its final name.
-        env = lmdb.open(str(path), readonly=True, lock=False)
-        whole = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+        return lmdb.open(str(path), readonly=True, lock=False)
     except lmdb.Error as error:
         raise DataError(
             f"{path} can't be opened as an LMDB: {error}. Remove it and run again."
         ) from error
-    size = (Path(path) / "data.mdb").stat().st_size
-    if size < whole:  # reading beyond the end of a mapped file would kill the process
-        env.close()
-        raise DataError(f"{path} is cut short: {size} of {whole} bytes. Remove it and run again.")
-    return env
 
 
 def count(path: Path | str) -> int:
@@ -89,13 +91,63 @@ def first_shape(path: Path | str) -> tuple[int, int, int]:
         return int(c), int(h), int(w)
 
 
-def describe(path: Path | str) -> dict[str, Any]:
-    """`records`, `shape` (C, H, W), and the SHA-256 of all keys and values in order."""
-    digest, records = hashlib.sha256(), 0
+def digests(path: Path | str, title: str = "") -> Iterator[tuple[str, str]]:
+    """Each key with the SHA-256 of its value, in key order; a bar shows progress under `title`."""
     with open_lmdb(path) as env, env.begin(buffers=True) as txn, txn.cursor() as cursor:
-        for key, value in cursor:
-            digest.update(len(key).to_bytes(4, "little") + len(value).to_bytes(8, "little"))
-            digest.update(key)
-            digest.update(value)
-            records += 1
-    return {"records": records, "shape": list(first_shape(path)), "sha256": digest.hexdigest()}
+        pairs: Iterable[tuple[memoryview, memoryview]] = cursor
+        if title:
+            pairs = progress(cursor, int(env.stat()["entries"]), title, "img")
+        for key, value in pairs:
+            yield (
+                bytes(key).decode("utf-8", "surrogateescape"),
+                hashlib.sha256(value).hexdigest(),
+            )
+
+
+def describe(path: Path | str, values: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """`records`, `shape` (C, H, W), and one SHA-256 over all keys and the SHA-256 of their values.
+
+    Reads every record, unless `values` gives what `digests` gave.
+    """
+    digest = _digest_of(digests(path) if values is None else values.items())
+    return {"records": count(path), "shape": list(first_shape(path)), "sha256": digest}
+
+
+def check(path: Path | str) -> None:
+    """Raises `DataError` unless the LMDB holds what the note beside it (PATH.json) says.
+
+    All of it is read, as fast as it is hashed. By another process, since a damaged tree of pages can
+    bring liblmdb down.
+    """
+    note = Path(f"{path}.json")
+    remedy = f"Remove {path} and run the same command again."
+    try:
+        wanted = json.loads(note.read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{note}, the note of what {path} holds, can't be read. {remedy}"
+        ) from error
+    with worker_pool(2) as pool:
+        assert pool is not None, "two workers make a pool"
+        try:
+            found = pool.submit(_digest, path, f"check {Path(path).name}").result()
+        except (BrokenProcessPool, lmdb.Error) as error:
+            raise DataError(
+                f"{path} is broken: {error or 'reading it crashes'}. {remedy}"
+            ) from error
+    if found != wanted:
+        raise DataError(
+            f"{path} has changed since it was written: {note} has another digest. {remedy}"
+        )
+
+
+def _digest(path: Path | str, title: str) -> str:
+    return _digest_of(digests(path, title))
+
+
+def _digest_of(values: Iterable[tuple[str, str]]) -> str:
+    digest = hashlib.sha256()
+    for key, value in values:
+        name = key.encode("utf-8", "surrogateescape")
+        digest.update(len(name).to_bytes(4, "little") + name + bytes.fromhex(value))
+    return digest.hexdigest()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,35 +32,54 @@ _PAGE = 4096
 
 @dataclass(frozen=True)
 class Entry:
-    """One list line with the key of its record."""
+    """One list line with the key of its record, and the SHA-256 of its file where that is known."""
 
     key: str
     path: str
     label: int
+    picture: str = ""
 
 
 def read_list(path: Path | str, seed: int) -> list[Entry]:
     """A list file that recaffe wrote, with its keys, in key order."""
     seen: Counter[str] = Counter()
     entries = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n"), 1):
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 ({error}). Remove it and run again.") from error
+    for number, line in enumerate(lines, 1):
         if not line:
             continue
         name, _, label = line.rpartition(" ")
-        if not name or not label.isdigit():
+        if not name or not (label.isascii() and label.isdigit() and len(label) < 10):
             raise DataError(f"{path}, line {number}: {line!r} is not `path label`.")
         entries.append(Entry(record_key(name, seed, seen[name]), name, int(label)))
         seen[name] += 1
     return sorted(entries, key=lambda e: e.key)
 
 
+def with_digests(entries: list[Entry], root: str, pictures: Mapping[str, str]) -> list[Entry]:
+    """The entries with the SHA-256 of their files, which `pictures` gives by path, root included."""
+    try:
+        return [replace(e, picture=pictures[str(Path(root) / e.path)]) for e in entries]
+    except KeyError as error:
+        raise DataError(
+            f"{error.args[0]} stands in a list but not in the manifest. Remove manifest.csv and run "
+            "the same command again."
+        ) from error
+
+
 def to_datum(
     entry: Entry, root: str, lmdb_settings: dict[str, Any], scan_settings: dict[str, Any]
 ) -> bytes:
-    """The serialised Datum of one picture; raises `DataError` if it can't be decoded any more."""
+    """The serialised Datum of one picture; raises `DataError` if it isn't what was scanned."""
     path = Path(root) / entry.path
     try:
-        picture = decode(read(path), scan_settings["background"], scan_settings["max_pixels"])
+        data = read(path)
+        if entry.picture and hashlib.sha256(data).hexdigest() != entry.picture:
+            raise DataError(f"{path} changed since it was scanned. Run the same command again.")
+        picture = decode(data, scan_settings["background"], scan_settings["max_pixels"])
     except RejectError as error:
         raise DataError(
             f"{path} was fine when it was scanned, and now: {error}. Run the same command again."
@@ -87,19 +107,24 @@ def record_pixels(rgb: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
 
 
 def write(
-    list_file: Path, root: str, out: Path, settings: dict[str, Any], seed: int, threads: int
+    list_file: Path,
+    root: str,
+    out: Path,
+    settings: dict[str, Any],
+    seed: int,
+    threads: int,
+    pictures: Mapping[str, str] | None = None,
 ) -> int:
     """Build the LMDB folder `out` aside, check it, rename it. Returns the number of records.
 
-    `settings` is the whole config (`lmdb` and `scan` are used). Raises `DataError` for a picture
-    that can't be decoded, `MachineError` when the disk is full.
+    `settings` is the whole config (`lmdb` and `scan` are used), `pictures` as in `with_digests`.
+    Raises `DataError` for a picture that can't be decoded, `MachineError` when the disk is full.
     """
     shape, scan_settings = settings["lmdb"], settings["scan"]
     entries = read_list(list_file, seed)
-    channels = 1 if shape["gray"] else 3
-    # Pages of a raw record: header, data, and a share of the tree.
-    a_record = -(-(shape["width"] * shape["height"] * channels + 512) // _PAGE + 1) * _PAGE
-    size = len(entries) * a_record + 64 * _PAGE
+    if pictures is not None:
+        entries = with_digests(entries, root, pictures)
+    size = len(entries) * record_size(shape) + 64 * _PAGE
     _check_space(out, size if shape["encoded"] == "none" else size // 8)
     work = partial(to_datum, root=root, lmdb_settings=shape, scan_settings=scan_settings)
     with write_aside(out) as aside, worker_pool(threads) as pool:
@@ -109,6 +134,12 @@ def write(
         (aside / "lock.mdb").unlink(missing_ok=True)
         _verify(aside, entries, shape)
     return len(entries)
+
+
+def record_size(settings: dict[str, Any]) -> int:
+    """Bytes of the pages of a raw record: header, data, and a share of the tree."""
+    channels = 1 if settings["gray"] else 3
+    return -(-(settings["width"] * settings["height"] * channels + 512) // _PAGE + 1) * _PAGE
 
 
 def _fill(
@@ -130,10 +161,7 @@ def _fill(
                         more = False
             env.sync(True)
     except lmdb.Error as error:
-        # LMDB reports a write that the disk cut short as an input/output error.
-        if "No space" in str(error) or "Input/output" in str(error):
-            raise _disk_full(out) from error
-        raise DataError(f"{out} can't be written: {error}") from error
+        raise cant_write(out, error) from error
 
 
 def _check_space(out: Path, need: int) -> None:
@@ -148,7 +176,11 @@ def _check_space(out: Path, need: int) -> None:
         )
 
 
-def _disk_full(out: Path) -> MachineError:
+def cant_write(out: Path, error: lmdb.Error) -> DataError | MachineError:
+    """LMDB's error in writing as a message."""
+    # LMDB reports a write that the disk cut short as an input/output error.
+    if not any(x in str(error) for x in ("No space", "Input/output", "File too large")):
+        return DataError(f"{out} can't be written: {error}")
     return MachineError(
         f"No space left (or a failing disk) while writing {out}. Free some space or put `results` on a larger disk, "
         "then run the same command again; finished steps are kept."

@@ -14,6 +14,7 @@ from recaffe.net import kinds
 from recaffe.net.blobs import Weights
 from recaffe.proto import caffe_pb2 as pb
 
+_DEFLATE = 1100  # the most that HDF5's compression makes of a byte, and some
 Found = dict[str, dict[int, np.ndarray]]
 
 
@@ -32,7 +33,7 @@ def read(path: Path | str, net: Iterable[pb.LayerParameter] = ()) -> Weights:
                     f"{path} is HDF5, but not weights: it has no group `data`."
                     + (" It is a solverstate." if "history" in file else "")
                 )
-            _collect(file["data"], "", found)
+            _collect(file["data"], "", found, set())
     except kinds.HDF5_ERRORS as error:
         raise WeightsError(f"{path} is broken HDF5 ({error}). Fetch it again.") from error
     _fill_shared(found, net)
@@ -68,13 +69,32 @@ def write(weights: Mapping[str, Sequence[np.ndarray]], path: Path | str) -> None
                 group.create_dataset(str(i), data=np.asarray(blob, np.float32))
 
 
-def _collect(group: h5py.Group, prefix: str, found: Found) -> None:
+def values(dataset: h5py.Dataset) -> np.ndarray:
+    """A dataset as float32; raises `ValueError` for one that is not all in its own file.
+
+    A few bytes can say that a dataset is huge, or that its values stand in any other file.
+    """
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+        raise ValueError(f"{getattr(dataset, 'name', '?')} is no dataset of this file's own")
+    if dataset.nbytes > _DEFLATE * dataset.id.get_storage_size():
+        raise ValueError(f"{dataset.name} says {dataset.nbytes:,} bytes, and has far fewer")
+    return np.array(dataset, np.float32)
+
+
+def _collect(group: h5py.Group, prefix: str, found: Found, seen: set[int]) -> None:
     """A name with a slash, `conv1/bn`, is a group in a group."""
-    for key, item in group.items():
+    address = h5py.h5o.get_info(group.id).addr
+    if address in seen:
+        raise ValueError(f"the group {group.name} is its own, or stands twice")
+    seen.add(address)
+    for key in group:
+        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+            raise ValueError(f"{group.name}/{key} leads out of the file")
+        item = group[key]
         if isinstance(item, h5py.Group):
-            _collect(item, f"{prefix}{key}/", found)
+            _collect(item, f"{prefix}{key}/", found, seen)
         else:
-            found.setdefault(prefix[:-1], {})[int(key)] = np.array(item, np.float32)
+            found.setdefault(prefix[:-1], {})[int(key)] = values(item)
 
 
 def _fill_shared(found: Found, net: Iterable[pb.LayerParameter]) -> None:

@@ -119,6 +119,8 @@ def _parse(text: str, target: Proto, source: str, unknown: bool = False) -> None
         text_format.Parse(text, target, allow_unknown_field=unknown)
     except text_format.ParseError as error:
         raise NetError(f"{source}, line {_place(error)}") from error
+    except RecursionError as error:
+        raise NetError(f"{source} has messages nested too deep.") from error
     check_required(target, source)
 
 

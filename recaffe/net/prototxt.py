@@ -21,7 +21,7 @@ MAX_DEPTH = 100  # protobuf's own limit on nesting
 _TOKEN = re.compile(
     r"""(?P<trivia>(?:[ \t\r\n\f\v]+|\#[^\n]*)+)
       | (?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
-      | (?P<number>-?(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)[fF]?(?![\w.]))
+      | (?P<number>-?(?:0[xX][0-9a-fA-F]+|(?:\d++\.?\d*+|\.\d++)(?:[eE][+-]?\d++)?)[fF]?(?![\w.]))
       | (?P<word>-?[A-Za-z_][\w.]*)
       | (?P<ext>\[[^\]\[\n]*[./][^\]\[\n]*\])
       | (?P<punct>[:{}<>\[\],;])""",

@@ -13,6 +13,7 @@ from recaffe.errors import WeightsError
 from recaffe.files import write_aside, write_bytes
 from recaffe.net import kinds
 from recaffe.net.blobs import from_blob, to_blob
+from recaffe.net.hdf5 import values
 from recaffe.proto import caffe_pb2 as pb
 
 
@@ -78,7 +79,7 @@ def _read_hdf5(path: Path | str) -> State:
                 _int(file["iter"]),
                 _text(file["learned_net"][()]) if "learned_net" in file else "",
                 _int(file["current_step"]) if "current_step" in file else 0,
-                [np.array(history[str(i)], np.float32) for i in range(len(history))],
+                [values(history[str(i)]) for i in range(len(history))],
             )
     except kinds.HDF5_ERRORS as error:
         raise _wrong(path, f"a broken HDF5 file ({error})") from error

@@ -17,6 +17,7 @@ from recaffe.net import hdf5, kinds
 from recaffe.net.blobs import Weights, from_blob, to_blob
 from recaffe.net.shapes import LayerShapes
 from recaffe.proto import caffe_pb2 as pb
+from recaffe.tables import cell_of
 
 
 def read(path: Path | str, net: Iterable[pb.LayerParameter] = ()) -> Weights:
@@ -172,7 +173,7 @@ def table_csv(rows: Sequence[Transfer]) -> str:
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow(("layer", "status", "net", "weights"))
-    out.writerows((r.layer, r.status, r.target, r.source) for r in rows)
+    out.writerows((cell_of(r.layer), r.status, r.target, r.source) for r in rows)
     return text.getvalue()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,9 +38,19 @@ class ArraysOnly(pickle.Unpickler):
 
 
 def _reconstruct(kind: type, shape: Sequence[int], code: bytes) -> np.ndarray:
-    if kind is not np.ndarray:
+    if kind is not np.ndarray or tuple(shape) != (0,):
         raise pickle.UnpicklingError("only plain arrays are admitted")
-    return np.ndarray.__new__(np.ndarray, tuple(shape), "b")
+    return np.ndarray.__new__(np.ndarray, (0,), "b")
+
+
+def _check_memo(data: bytes) -> None:
+    """Pickle's own reader makes room for whatever number an object is to be remembered under."""
+    numbers = 0
+    for op, number, _ in pickletools.genops(data):
+        if "PUT" in op.name:
+            numbers += 1
+            if int(number or 0) > 2 * numbers:
+                raise pickle.UnpicklingError("its objects are numbered with gaps")
 
 
 def _number_type(code: str, *rest: Any) -> np.dtype:
@@ -52,6 +63,7 @@ def _number_type(code: str, *rest: Any) -> np.dtype:
 def load(data: bytes) -> dict[str, list[np.ndarray]]:
     """The dict of arrays in a pickle; raises `WeightsError` for anything else in it."""
     try:
+        _check_memo(data)
         # The dict was pickled by Python 2 or 3; bytes-like strings decode as latin-1.
         value = ArraysOnly(io.BytesIO(data), encoding="latin-1").load()
     except Exception as error:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import platform
-import subprocess
 from collections import Counter
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from recaffe import mean
-from recaffe.config import ROOT
+from recaffe import mean, provenance
 from recaffe.files import sha256
-
-PACKAGES = ("snakemake", "torch", "numpy", "opencv-python-headless", "pillow", "lmdb", "protobuf")
+from recaffe.images import inventory
+from recaffe.tables import rows
 
 
 def collect(results: Path, config: dict[str, Any], weights: dict[str, list[str]]) -> dict[str, Any]:
@@ -35,7 +31,7 @@ def collect(results: Path, config: dict[str, Any], weights: dict[str, list[str]]
         "lists": read_json(data / "lists.json"),
         "rejected": rows(data / "rejected.csv"),
         "duplicates": rows(data / "duplicates.csv"),
-        "manifest": rows(data / "manifest.csv"),
+        "manifest": inventory.read(data / "manifest.csv"),
         "test": _entries(data / "test.txt"),
         "train": _entries(data / "train.txt"),
         "shape": read_json(data / "train_lmdb.json")["shape"],
@@ -96,7 +92,7 @@ def accuracy(m: dict[str, Any]) -> str:
 def stages(results: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
     """Seconds, peak memory and, where it means something, pictures a second of each stage."""
     counts = {s: len(_entries(results / "data" / f"{s}.txt")) for s in ("train", "val", "test")}
-    scanned = len(rows(results / "data" / "manifest.csv"))
+    scanned = len(inventory.read(results / "data" / "manifest.csv"))
     pictures = {
         "scan": scanned,
         **{f"lmdb_{s}": n for s, n in counts.items()},
@@ -129,12 +125,7 @@ def _provenance(
     results: Path, config: dict[str, Any], weights: dict[str, list[str]]
 ) -> list[tuple[str, str]]:
     data = results / "data"
-    lines = [("recaffe", f"{version('recaffe')}, commit {_commit()}")]
-    lines += [(name, version(name)) for name in PACKAGES]
-    lines += [
-        ("python", platform.python_version()),
-        ("machine", f"{platform.machine()}, {platform.system()}"),
-    ]
+    lines = list(provenance.versions().items())
     lines.append(("inventory of pictures", sha256(data / "inventory.csv")))
     lines += [
         (f"{s} LMDB", read_json(data / f"{s}_lmdb.json")["sha256"])
@@ -149,23 +140,6 @@ def _provenance(
     return lines
 
 
-def _commit() -> str:
-    command = [
-        "git",
-        "-C",
-        str(ROOT),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-        "--exclude=*",
-    ]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown (not a git checkout)"
-
-
 def formats(manifest: list[dict[str, str]]) -> list[tuple[str, int]]:
     """How many pictures there are of each file format and pixel form, most first."""
     return Counter(f"{row['format']} {row['mode']}" for row in manifest).most_common()
@@ -174,12 +148,6 @@ def formats(manifest: list[dict[str, str]]) -> list[tuple[str, int]]:
 def _entries(path: Path) -> list[tuple[str, int]]:
     lines = path.read_text(encoding="utf-8").split("\n")
     return [(line.rpartition(" ")[0], int(line.rpartition(" ")[2])) for line in lines if line]
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    """A CSV file's rows."""
-    with path.open(encoding="utf-8", newline="") as f:
-        return list(csv.DictReader(f))
 
 
 def read_json(path: Path) -> dict[str, Any]:

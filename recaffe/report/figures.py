@@ -18,7 +18,7 @@ from recaffe.images.decode import RejectError, decode, read
 THUMB = 112  # pixels, the longer side
 _STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "recaffe", "font.family": "sans-serif", "font.size": 9,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
+    "text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
 }  # fmt: skip
 BLUE, ORANGE = "#2b6ca3", "#d1742a"
 

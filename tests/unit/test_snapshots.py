@@ -202,7 +202,7 @@ def test_a_broken_snapshot_is_passed_over_and_named(
     assert found is not None
     assert found["iteration"] == 10
     # Without its .json a snapshot was never finished, so there is nothing to say.
-    assert ("Snapshot 20 is passed over" in said.getvalue()) != (
+    assert ("snapshot 20 is passed over" in said.getvalue()) != (
         kind == "json" and damage == "gone"
     )
     assert path.name in said.getvalue() or (kind, damage) == ("json", "gone")

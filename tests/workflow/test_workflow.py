@@ -6,9 +6,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import yaml
 from recaffe.config import ROOT
 from recaffe.lmdb import read
 from tests.conftest import save, texture
+from tests.workflow.running import command, ran, refused, snakemake
 
 SMALL_NET = (ROOT / "models" / "lenet" / "train_val.prototxt").read_text(encoding="utf-8")
 
@@ -43,38 +42,6 @@ def write_config(folder: Path, images: Any, **more: Any) -> Path:
     (folder / "net.prototxt").write_text(SMALL_NET, encoding="utf-8")
     (folder / "own.yaml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
     return folder / "own.yaml"
-
-
-def command(config: Path, *options: str) -> list[str]:
-    return [
-        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(config.parent),
-        "--workflow-profile", str(ROOT / "profiles" / "default"), "--cores", "2", "--configfile", str(config), *options,
-    ]  # fmt: skip
-
-
-def snakemake(config: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(config, *options),
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        cwd=config.parent,
-        check=False,
-    )
-
-
-def ran(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def refused(config: Path, *words: str, options: Sequence[str] = ()) -> None:
-    done = snakemake(config, *options)
-    said = done.stdout + done.stderr
-    assert done.returncode != 0, said
-    assert "Traceback" not in said, said
-    for word in words:
-        assert word in said, said
 
 
 def test_a_folder_of_odd_pictures_becomes_a_report(class_folders: Path, tmp_path: Path) -> None:

@@ -98,13 +98,13 @@ def numerics(job: TrainJob, device: torch.device) -> Iterator[None]:
     if job.deterministic:
         # cuBLAS reads it when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(job.deterministic)
+    _use_deterministic(job.deterministic)
     cudnn.deterministic, cudnn.benchmark = job.deterministic, not job.deterministic
     _round_products("tf32" if job.precision == "tf32" else "ieee")
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
+        _use_deterministic(before[0])
         cudnn.deterministic, cudnn.benchmark = before[1:3]
         _round_products(before[3])
 
@@ -112,3 +112,9 @@ def numerics(job: TrainJob, device: torch.device) -> Iterator[None]:
 def _round_products(how: str) -> None:
     torch.backends.cuda.matmul.fp32_precision = how
     torch.backends.cudnn.conv.fp32_precision = how  # type: ignore[attr-defined]  # torch's stub omits it
+
+
+def _use_deterministic(wanted: bool) -> None:
+    """Called for nothing, torch's own function would import its compiler, which takes seconds."""
+    if wanted != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(wanted)

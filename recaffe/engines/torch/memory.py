@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from recaffe.errors import ConfigError
+from recaffe.errors import ConfigError, NetError
 from recaffe.net.graph import DATA
-from recaffe.net.shapes import LayerShapes
-from recaffe.net.summary import memory
+from recaffe.net.shapes import LayerShapes, count
+from recaffe.net.summary import memory, parameters
 
 # What estimates leave out (libraries' own copies and workspaces, fragments) takes as much again.
 SHARE = 0.5
@@ -39,6 +39,20 @@ def available(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return min([_free(), *_free_in_cgroup(), *_free_address_space()])
+
+
+def check_weights(net: Sequence[LayerShapes]) -> None:
+    """Raises `NetError` for a net whose weights alone are more than the machine has free."""
+    sizes = [(sum(count(shape) for shape, _ in s.params), s.layer.name) for s in net]
+    largest, name = max(sizes, default=(0, ""))
+    # Fillers draw a layer's values as float64 before they become float32.
+    need, free = 4 * parameters(net) + 8 * largest, available(torch.device("cpu"))
+    if need > free:
+        raise NetError(
+            f"The net's weights need {need / 2**30:.1f} GiB, and {free / 2**30:.1f} are free. Its "
+            f"largest layer is {name!r} with {largest:,} weights. Correct its num_output, or take a "
+            "machine with more memory."
+        )
 
 
 def divisors(pictures: int) -> list[int]:
@@ -70,18 +84,6 @@ def by_estimate(net: Sequence[LayerShapes], device: torch.device) -> Callable[[i
     """Whether so many pictures at once should fit, from the shapes of the net's blobs."""
     limit = SHARE * available(device)
     return lambda pictures: needed(net, pictures) <= limit
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: PyTorch has several, none of one class."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(
-        words in text
-        for words in ("can't allocate memory", "cannot allocate memory", "out of memory",
-                      "bad_alloc", "could not create a memory")
-    )  # fmt: skip
 
 
 def explain(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recaffe.engines.torch.fillers import fill
 from recaffe.engines.torch.layers import Context
 from recaffe.engines.torch.layers.loss import infogain_matrix
+from recaffe.engines.torch.memory import check_weights
 from recaffe.engines.torch.precision import Run, run_layer
 from recaffe.errors import NetError, WeightsError
 from recaffe.net import graph, shapes, weights
@@ -58,6 +59,7 @@ class Net(nn.Module):
         self.rank, self.world = 0, 1
         layers = graph.of_phase(net, phase)
         self.walked = shapes.walk(layers, inputs)
+        check_weights(self.walked)
         self.layers = [s.layer for s in self.walked if s.layer.type not in graph.DATA]
         self.blobs: dict[str, list[Tensor]] = {}
         self.specs: dict[str, list[pb.ParamSpec]] = {}

@@ -13,6 +13,7 @@ from recaffe.engines.torch import memory
 from recaffe.engines.torch.distributed import Group
 from recaffe.engines.torch.replica import Replica, statistics
 from recaffe.engines.torch.upload import split
+from recaffe.errors import is_out_of_memory
 
 Blobs = dict[str, Tensor]
 T = TypeVar("T")
@@ -61,7 +62,7 @@ def by_trial(
                 loss.backward()
             return True
         except (RuntimeError, MemoryError) as error:
-            if not memory.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return False
         finally:

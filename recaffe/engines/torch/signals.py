@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from recaffe import stop
+
 NONE, SNAPSHOT, STOP = range(3)
 EFFECTS = {"none": NONE, "snapshot": SNAPSHOT, "stop": STOP}
 
@@ -47,6 +49,8 @@ def requests(sigint: str, sighup: str) -> Iterator[Requests]:
         yield asked
         return
     old = {s: signal.signal(s, handler) for s in effects}
+    if stop.asked():
+        asked.asked = STOP
     try:
         yield asked
     finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from recaffe.files import sha256, write_json
 from recaffe.net import weights
 from recaffe.net.state import State, read_state, write_state
 from recaffe.proto import caffe_pb2 as pb
+from recaffe.script import tell
 
 KEEP = 2
 
@@ -174,13 +176,19 @@ class Store:
         weights.write(net.to_proto(), path)
         return path
 
-    def newest(self) -> dict[str, Any] | None:
-        """The newest whole snapshot's .json; broken ones are passed over and named on stdout."""
+    def newest(self, upto: float = math.inf) -> dict[str, Any] | None:
+        """The newest whole snapshot's .json; broken ones are passed over and named.
+
+        Those beyond the iteration `upto` are removed: the table of a shorter run doesn't reach them.
+        """
         for iteration in self.iterations():
+            if iteration > upto:
+                self._remove(iteration)
+                continue
             problem = self._problem(iteration)
             if problem is None:
                 return _read(self.files(iteration).extra)
-            print(f"Snapshot {iteration} is passed over: {problem}.", flush=True)
+            tell(f"{self.folder}: snapshot {iteration} is passed over: {problem}.")
             self._broken.add(iteration)
         return None
 
@@ -213,13 +221,15 @@ class Store:
                 kept += 1
                 needed.add(best)
                 continue
-            stem = self._stem(iteration)
-            # The .json first: it vouches for the others.
-            for suffix in ("json", "caffemodel", "solverstate", "caffemodel.h5", "solverstate.h5"):
-                stem.with_suffix(f".{suffix}").unlink(missing_ok=True)
+            self._remove(iteration)
         for path in self.folder.glob("best_iter_*.caffemodel"):
             if int(path.stem.rsplit("_", 1)[1]) not in needed:
                 path.unlink()
+
+    def _remove(self, iteration: int) -> None:
+        # The .json first: it vouches for the others.
+        for suffix in ("json", "caffemodel", "solverstate", "caffemodel.h5", "solverstate.h5"):
+            self._stem(iteration).with_suffix(f".{suffix}").unlink(missing_ok=True)
 
     def _best_of(self, iteration: int) -> int | None:
         """The iteration of the best weights that a snapshot refers to; None for a broken one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -51,11 +51,18 @@ class Tester:
         )
 
     @torch.no_grad()
-    def test(self, iteration: int, debug: Say | None = None) -> Test:
-        """The means over all records after `iteration` updates; `debug` takes debug_info's lines."""
+    def test(
+        self, iteration: int, debug: Say | None = None, look_up: Callable[[], None] | None = None
+    ) -> Test:
+        """The means over all records after `iteration` updates.
+
+        `debug` takes debug_info's lines; `look_up` is called before each batch.
+        """
         means = Means(self.net, self.device, self.feed.batch_size)
         batches = self.feed.once() if self.once else self._some()
         for batch, blobs in on_device(batches, self.device, self.channels_last):
+            if look_up is not None:
+                look_up()
             watch: AbstractContextManager[None] = nullcontext()
             if debug is not None:
                 watch = Debug(self.net, debug).watching(blobs, backward=False)

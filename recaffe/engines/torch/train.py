@@ -27,7 +27,7 @@ from recaffe.engines.torch.snapshots import Store, alone, restore_from
 from recaffe.engines.torch.solvers import make_solver
 from recaffe.engines.torch.tester import Tester
 from recaffe.engines.torch.upload import on_device, split
-from recaffe.errors import ConfigError, Interrupted, TrainError
+from recaffe.errors import ConfigError, Interrupted, TrainError, is_out_of_memory
 from recaffe.files import sha256, write_bytes
 from recaffe.net import weights
 
@@ -68,7 +68,7 @@ class Trainer:
         self.store = None if job.snapshots is None else Store(job.snapshots)
         if self.store is None and group.first and (p.snapshot or p.snapshot_after_train):
             prefix.check_writable(p.snapshot_prefix)
-        saved = self.store.newest() if self.store is not None else None
+        saved = self.store.newest(p.max_iter) if self.store is not None else None
         self.noted = prefix.notes(job.resume)
         self.seed = self._seed(saved)
         source = nets.train_net(p, job.level, job.stages)
@@ -103,6 +103,7 @@ class Trainer:
         self.solver = make_solver(self.net, p)
         self.replica = Replica(self.net, self.terms, job.precision)
         self.iteration = 0
+        self.asked = signals.Requests()
         self.losses = Losses(p.average_loss, group, self._watch)
         self.best, self.best_digest, self.accuracy = Best(), "", math.nan
         seconds = self._resume(saved)
@@ -204,6 +205,7 @@ class Trainer:
 
     def run(self, asked: signals.Requests) -> TrainResult:
         """Train to the end and write what the job wants; see `train`."""
+        self.asked = asked
         first, began, say = self.iteration, time.monotonic(), self.recorder.say
         batches = on_device(
             self.feed.batches(self.iteration * self.p.iter_size), self.device, self.channels_last
@@ -218,7 +220,7 @@ class Trainer:
                     losses.check_parts(self.terms, self.net.walked)
                 if wanted == "auto":
                     say(f"micro_batch: auto is {own // self.parts} of {own} pictures at once")
-            reason, testing = self._loop(ready, asked)
+            reason, testing = self._loop(ready)
         seconds = time.monotonic() - began - testing
         self._snapshot_at_the_end()
         if self.iteration >= self.p.max_iter:
@@ -234,9 +236,7 @@ class Trainer:
             pictures / max(seconds, 1e-9), devices.name_of(self.device, self.job.threads),
         )  # fmt: skip
 
-    def _loop(
-        self, batches: Iterator[tuple[Batch, Blobs]], asked: signals.Requests
-    ) -> tuple[str, float]:
+    def _loop(self, batches: Iterator[tuple[Batch, Blobs]]) -> tuple[str, float]:
         """`Solver::Step`: test, forward and backward, show, update, snapshot.
 
         Returns why it ended, and the seconds that were spent on tests.
@@ -245,7 +245,7 @@ class Trainer:
         shown, shown_at = self.iteration - 1, time.monotonic()
         while self.iteration < p.max_iter:
             # Before the test, which belongs to what the snapshot is followed by.
-            request = self.group.highest(asked.take())
+            request = self.group.highest(self.asked.take())
             if request == signals.STOP:
                 self._interrupted()
             elif request == signals.SNAPSHOT:
@@ -305,7 +305,7 @@ class Trainer:
             try:
                 loss = self._batch(blobs, i, last, display and p.debug_info, means)
             except (RuntimeError, MemoryError) as error:
-                if not memory.is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 raise TrainError(self._out_of_memory()) from error
             total = loss if total is None else total + loss
@@ -356,7 +356,9 @@ class Trainer:
         debug = self.p.debug_info and self.group.first
         for tester in self.testers:
             self.recorder.say(f"Iteration {self.iteration}, Testing net (#{tester.number})")
-            test = tester.test(self.iteration, self.recorder.say if debug else None)
+            # Only the first: once that has counted for the best, it can't be done again.
+            look_up = None if tester.number else self._stop_in_a_test
+            test = tester.test(self.iteration, self.recorder.say if debug else None, look_up)
             self.recorder.see(test)
             if tester.number:
                 continue
@@ -364,6 +366,14 @@ class Trainer:
             better = self.best.see(test)
             if better and self.store is not None and self.group.first:
                 self.best_digest = sha256(self.store.save_best(self.net, self.iteration))
+
+    def _stop_in_a_test(self) -> None:
+        """Nothing of a test that is broken off stays: it comes first when the training goes on.
+
+        Several processes, which must stop at the same place, stop after it.
+        """
+        if self.group.world == 1 and self.asked.asked == signals.STOP:
+            self._interrupted()
 
     def _snapshot(self) -> None:
         self.losses.read()

@@ -14,6 +14,8 @@ from recaffe.net.shapes.base import LayerShapes, Rule, Shape, axis_of, count, sa
 from recaffe.net.shapes.windows import Window, conv_window, pool_window
 from recaffe.proto import caffe_pb2 as pb
 
+LARGEST = 2**42  # bytes of one blob: 4 TiB
+
 __all__ = [
     "LayerShapes", "Shape", "Window", "axis_of", "conv_window", "count", "pool_window",
     "takes_any_batch", "tops_of", "walk",
@@ -52,6 +54,7 @@ def walk(layers: Sequence[pb.LayerParameter], inputs: dict[str, Shape]) -> list[
                 f"{bottoms}: the pictures are too small for this net. Give it larger ones, or a "
                 "larger crop_size."
             )
+        _check_size(layer, [*tops, *(shape for shape, _ in params)])
         if len(tops) != len(layer.top):
             raise NetError(
                 f"Layer {layer.name!r} ({layer.type}) has {len(layer.top)} tops; it makes {len(tops)}."
@@ -84,6 +87,16 @@ def takes_any_batch(walked: Sequence[LayerShapes], batch: int) -> bool:
         return False
     learned = [[shape for shape, _ in s.params] for s in walked]
     return learned == [[shape for shape, _ in s.params] for s in single]
+
+
+def _check_size(layer: pb.LayerParameter, found: Sequence[Shape]) -> None:
+    for shape in found:
+        if 4 * count(shape) > LARGEST:
+            raise NetError(
+                f"Layer {layer.name!r} ({layer.type}) wants a blob of {'×'.join(map(str, shape))} "
+                f"values, {4 * count(shape) / 2**30:,.0f} GiB. No machine has that much memory: "
+                "correct its num_output, shape or batch_size."
+            )
 
 
 def tops_of(layer: pb.LayerParameter, bottoms: list[Shape]) -> list[Shape]:

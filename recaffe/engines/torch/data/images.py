@@ -14,6 +14,7 @@ import torch
 from recaffe.engines.torch.data.source import Blobs, Placed, Setting, Step
 from recaffe.engines.torch.data.transform import Transform, generator
 from recaffe.errors import DataError, NetError
+from recaffe.lmdb.datum import decode
 from recaffe.net.shapes import Shape
 from recaffe.proto import caffe_pb2 as pb
 
@@ -74,13 +75,16 @@ class ImageData(Placed):
     def _read(self, entry: int) -> np.ndarray:
         """A picture as uint8 C×H×W, BGR or gray, as Caffe reads it."""
         p, path = self.p, self.entries[entry][0]
-        image = cv2.imread(path, cv2.IMREAD_COLOR if p.is_color else cv2.IMREAD_GRAYSCALE)
-        if image is None:
+        flag = cv2.IMREAD_COLOR if p.is_color else cv2.IMREAD_GRAYSCALE
+        try:
+            image = decode(Path(path).read_bytes(), flag)
+        except (OSError, DataError) as error:
             raise DataError(
                 f"{path} can't be read as a picture. Take it from {p.source}, or mend it."
-            )
-        if p.new_height:
-            image = cv2.resize(image, (p.new_width, p.new_height))
+            ) from error
+        if not p.new_height:
+            return image
+        image = cv2.resize(image.transpose(1, 2, 0), (p.new_width, p.new_height))
         return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
 
 

@@ -1,0 +1,94 @@
+"""What is known of an LMDB's records without decoding: which picture, label and bytes each one is.
+
+The table beside the LMDB is a memory of facts (this picture under this label and these settings
+makes these bytes), so it can't disagree with the LMDB in a way that harms: it is believed as it
+stands only for the transaction that it names, and else each record's bytes are hashed and compared.
+A transaction's own table, NEXT, is written before it ends, so that one of the two fits after a kill.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from recaffe.errors import DataError
+from recaffe.files import write_bytes
+from recaffe.lmdb import read
+
+TABLE, NEXT = "records.txt", "records.next.txt"
+
+
+class Record(NamedTuple):
+    """SHA-256 of the picture's file, label, and SHA-256 of the record's bytes."""
+
+    picture: str
+    label: int
+    value: str
+
+
+class UnknownError(Exception):
+    """Nothing usable is known of the LMDB, and why."""
+
+
+def known(store: Path, recipe: Mapping[str, Any]) -> dict[str, Record | None]:
+    """Each key in the LMDB `store` with its record; None where its bytes are of unknown origin.
+
+    `recipe` is all that a record's bytes follow from besides picture and label. Raises
+    `UnknownError` if the table or the LMDB is missing, damaged, or made by another recipe.
+    """
+    if not (store / "data.mdb").exists():
+        raise UnknownError("there is none yet")
+    facts: dict[str, set[Record]] = {}
+    try:
+        with read.open_lmdb(store) as env:
+            now = env.info()["last_txnid"], env.stat()["entries"]
+        # NEXT first: of two that name the same transaction, it is the newer.
+        tables = [_read(store / name) for name in (NEXT, TABLE) if (store / name).exists()]
+        if not tables:
+            raise UnknownError(f"{store / TABLE} is missing")
+        for header, table in tables:
+            if header["recipe"] != recipe:
+                raise UnknownError("its settings or the versions that decode pictures changed")
+            if now == (header["transaction"], len(table)):
+                return dict(table)
+            for key, record in table.items():
+                facts.setdefault(key, set()).add(record)
+        found = dict(read.digests(store))
+    except DataError as error:
+        raise UnknownError(f"it is damaged ({error})") from error
+    return {
+        key: next((r for r in facts.get(key, ()) if r.value == value), None)
+        for key, value in found.items()
+    }
+
+
+def write(
+    path: Path, recipe: Mapping[str, Any], table: Mapping[str, Record], transaction: int
+) -> None:
+    """Write the table of what the LMDB holds after a transaction."""
+    body = "".join(f"{r.picture} {r.value} {r.label} {k}\n" for k, r in table.items()).encode()
+    header = {
+        "recipe": recipe,
+        "transaction": transaction,
+        "sha256": hashlib.sha256(body).hexdigest(),
+    }
+    write_bytes(path, json.dumps(header, sort_keys=True).encode() + b"\n" + body)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Record]]:
+    try:
+        first, _, body = path.read_bytes().partition(b"\n")
+        header = json.loads(first)
+        if header["sha256"] != hashlib.sha256(body).hexdigest():
+            raise UnknownError(f"{path} is damaged")
+        header = {key: header[key] for key in ("recipe", "transaction")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnknownError(f"{path} can't be read") from error
+    table = {}
+    for line in body.decode().split("\n")[:-1]:
+        picture, value, label, key = line.split(" ", 3)
+        table[key] = Record(picture, int(label), value)
+    return header, table

@@ -1,0 +1,304 @@
+"""An LMDB brought up to date with its list: only what changed is decoded, in one transaction.
+
+Snakemake removes a rule's outputs before it runs, so the LMDB lives in a folder that is no output,
+the store, and what is published under the output's name is a link to its file: one copy on disk.
+A kill leaves the store's old or new content, since LMDB's transactions are atomic.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import lmdb
+import PIL
+
+from recaffe import stages
+from recaffe.errors import DataError, MachineError, is_out_of_memory
+from recaffe.files import explain_os_error, write_aside
+from recaffe.lmdb import read, records
+from recaffe.lmdb.records import Record, UnknownError
+from recaffe.lmdb.write import (
+    Entry,
+    cant_write,
+    read_list,
+    record_size,
+    to_datum,
+    with_digests,
+    write,
+)
+from recaffe.pool import ordered_map, worker_pool
+from recaffe.progress import line, progress
+from recaffe.proto import caffe_pb2 as pb
+
+_DATA, _LOCK = "data.mdb", "lock"
+_KEPT = (_DATA, _LOCK, records.TABLE, records.NEXT)
+# Old and new records stand side by side until the transaction ends: up to this many times the LMDB.
+# Beyond it, when a fifth has changed, the old LMDB is removed and a new one built.
+_MOST_ON_DISK = 1.2
+# Share of free pages above which the LMDB is copied without them. LMDB uses freed pages again after
+# two transactions, so it takes up to 1.4 times its records; with a copy of 0.4 of that, less than 2.
+_MOST_FREE = 0.6
+_BROKEN = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.MapFullError)
+_ALLOT = 1 << 16  # bytes of disk that are allotted at a time
+
+
+def update(
+    list_file: Path,
+    root: str,
+    out: Path,
+    store: Path,
+    settings: dict[str, Any],
+    seed: int,
+    threads: int,
+    pictures: Mapping[str, str],
+) -> dict[str, Any]:
+    """Make the LMDB folder `out` hold the list's records; returns `read.describe`'s note of it.
+
+    `pictures` gives the SHA-256 of each picture's file by path, root included. A record whose
+    picture and label are as before is kept; one whose picture the LMDB has under another key or
+    label is copied; all others are decoded. Every record is then read and hashed. Raises `DataError`
+    for a picture that can't be decoded or isn't the one that was scanned, `MachineError` when
+    the disk is full or another process works on the store; the store then keeps its old content.
+    """
+    entries = with_digests(read_list(list_file, seed), root, pictures)
+    recipe = _recipe(settings)
+    with _alone(store):
+        _clear(store, out)
+        try:
+            table = _change(store, entries, root, settings, threads, recipe, out)
+            note = _checked(store, table)
+        except UnknownError as reason:
+            line(f"{out.name} is built from nothing: {reason}.")
+            for name in (records.NEXT, records.TABLE, _DATA):
+                (store / name).unlink(missing_ok=True)
+            new = store / out.name
+            write(list_file, root, new, settings, seed, threads, pictures)
+            os.replace(new / _DATA, store / _DATA)
+            found = dict(read.digests(store))
+            table = {e.key: Record(e.picture, e.label, found[e.key]) for e in entries}
+            note = read.describe(store, found)
+        with read.open_lmdb(store) as env:
+            transaction = env.info()["last_txnid"]
+        records.write(store / records.TABLE, recipe, table, transaction)
+        (store / records.NEXT).unlink(missing_ok=True)
+        _clear(store, out)
+        _publish(store, out)
+    return note
+
+
+def _recipe(settings: dict[str, Any]) -> dict[str, Any]:
+    """All that the bytes of a record follow from, besides its picture and label."""
+    return {
+        "stage": stages.LMDB,
+        "lmdb": settings["lmdb"],
+        "background": settings["scan"]["background"],
+        "opencv": cv2.__version__,
+        "pillow": PIL.__version__,
+    }
+
+
+def _change(
+    store: Path,
+    entries: list[Entry],
+    root: str,
+    settings: dict[str, Any],
+    threads: int,
+    recipe: dict[str, Any],
+    out: Path,
+) -> dict[str, Record]:
+    """Put and delete what differs; returns what each record then is. Raises `UnknownError`."""
+    old = records.known(store, recipe)
+    _trim(store)  # what a kill may have left
+    wanted = {e.key: e for e in entries}
+    puts = [e for e in entries if (r := old.get(e.key)) is None or r[:2] != (e.picture, e.label)]
+    gone = [key for key in old if key not in wanted]
+    if len(old) + len(puts) > _MOST_ON_DISK * max(len(old), len(entries)):
+        raise UnknownError(f"{len(puts)} of {len(entries)} records are new or changed")
+    # The same picture in the LMDB already, under whatever key and label.
+    same = {r.picture: (key, r.value) for key, r in old.items() if r}
+    decode = [e for e in puts if e.picture not in same]
+    line(
+        f"{out.name}: {len(entries) - len(puts)} records kept, {len(gone)} removed, "
+        f"{len(puts) - len(decode)} copied, {len(decode)} to decode."
+    )
+    table = {key: r for key, r in old.items() if r and key in wanted}
+    work = partial(
+        to_datum, root=root, lmdb_settings=settings["lmdb"], scan_settings=settings["scan"]
+    )
+    if puts or gone:
+        growth = len(puts) * record_size(settings["lmdb"])
+        with (
+            worker_pool(min(threads, len(decode))) as pool,
+            _transaction(store, growth, out) as txn,
+        ):
+            datums = progress(ordered_map(pool, work, decode, 1), len(decode), out.name, "img")
+            for entry in puts:
+                if entry.picture in same:
+                    value = _relabelled(txn.old, *same[entry.picture], entry.label)
+                else:
+                    value = next(datums)
+                txn.put(entry.key, value)
+                digest = hashlib.sha256(value).hexdigest()
+                table[entry.key] = Record(entry.picture, entry.label, digest)
+            for key in gone:
+                txn.new.delete(key.encode())
+            table = {e.key: table[e.key] for e in entries}
+            records.write(store / records.NEXT, recipe, table, txn.new.id())
+    _compact(store, store / out.name)
+    return table
+
+
+def _relabelled(old: lmdb.Transaction, key: str, digest: str, label: int) -> bytes:
+    value = old.get(key.encode())
+    if value is None or hashlib.sha256(value).hexdigest() != digest:
+        raise UnknownError(f"the record {key!r} is not what it was")
+    datum = pb.Datum.FromString(bytes(value))
+    datum.label = label
+    return datum.SerializeToString(deterministic=True)
+
+
+class _Transaction:
+    """`old` reads what was there before, `new` writes."""
+
+    def __init__(
+        self, env: lmdb.Environment, old: lmdb.Transaction, new: lmdb.Transaction, fd: int
+    ):
+        self.old, self.new, self._fd = old, new, fd
+        stat = env.stat()
+        self._page = stat["psize"]
+        # Pages that may have to be written anew: the tree, and some for the list of free pages.
+        tree = stat["branch_pages"] + stat["leaf_pages"] + 16
+        self._end = self._allotted = (env.info()["last_pgno"] + 1) * self._page
+        self._allot(tree)
+
+    def put(self, key: str, value: bytes) -> None:
+        self._allot(len(value) // self._page + 2)
+        self.new.put(key.encode(), value)
+
+    def _allot(self, pages: int) -> None:
+        """Take the disk's blocks before LMDB writes to them through memory.
+
+        A disk that is full is an error here; there, it would kill the process.
+        """
+        self._end += pages * self._page
+        if self._end > self._allotted:
+            step = -(-(self._end - self._allotted) // _ALLOT) * _ALLOT
+            os.posix_fallocate(self._fd, self._allotted, step)
+            self._allotted += step
+
+
+@contextmanager
+def _transaction(store: Path, growth: int, out: Path) -> Iterator[_Transaction]:
+    """One write transaction: all of the block or, on any exception or kill, nothing of it."""
+    file = store / _DATA
+    # The new records; the tree, of which each page may be written anew; lists of free pages.
+    size = int(1.1 * file.stat().st_size) + growth + (1 << 20)
+    try:
+        # Through a map of the file, for else LMDB keeps all new records in memory to the end.
+        # Without LMDB's own lock file: it can be missing or stale, and `_alone` has locked.
+        with (
+            lmdb.open(str(store), map_size=size, lock=False, writemap=True) as env,
+            file.open("r+b") as f,
+            env.begin() as old,
+            env.begin(write=True) as new,
+        ):
+            yield _Transaction(env, old, new, f.fileno())
+    except lmdb.Error as error:
+        if isinstance(error, _BROKEN):
+            raise UnknownError(f"LMDB can't update it ({error})") from error
+        if is_out_of_memory(error):
+            raise
+        raise cant_write(out, error) from error
+    except OSError as error:
+        raise explain_os_error(error, out) from error
+    finally:
+        _trim(store)
+
+
+def _trim(store: Path) -> None:
+    """Cut off what lies beyond the last page: LMDB makes a file as long as its map."""
+    with suppress(DataError):  # a damaged one is found by whoever reads it next
+        with read.open_lmdb(store) as env:
+            end = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+        if (store / _DATA).stat().st_size > end:
+            os.truncate(store / _DATA, end)
+
+
+def _compact(store: Path, new: Path) -> None:
+    """Copy the LMDB without its free pages if they are the larger part; then rename."""
+    try:
+        with read.open_lmdb(store) as env:
+            stat, pages = env.stat(), env.info()["last_pgno"] + 1
+            used = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] + 2
+            if pages - used <= _MOST_FREE * pages:
+                return
+            with new.open("wb") as f:
+                env.copyfd(f.fileno(), compact=True)
+                os.fsync(f.fileno())
+    except lmdb.Error as error:
+        # The LMDB is as good as before, only larger.
+        line(f"{store / _DATA} keeps its free pages: {error}.")
+        new.unlink(missing_ok=True)
+    else:
+        os.replace(new, store / _DATA)
+
+
+def _checked(store: Path, table: Mapping[str, Record]) -> dict[str, Any]:
+    """The LMDB's note, or `UnknownError` if any record isn't what it should be."""
+    try:
+        found = dict(read.digests(store))
+        if found == {key: record.value for key, record in table.items()}:
+            return read.describe(store, found)
+    except (DataError, lmdb.Error) as error:
+        raise UnknownError(f"it is damaged ({error})") from error
+    raise UnknownError("some records are not what they were")
+
+
+def _publish(store: Path, out: Path) -> None:
+    """Give the LMDB its name as an output, without a second copy."""
+    with write_aside(out) as aside:
+        aside.mkdir()
+        try:
+            os.link(store / _DATA, aside / _DATA)
+        except OSError:  # a file system without hard links
+            (aside / _DATA).symlink_to(os.path.relpath(store / _DATA, out))
+
+
+@contextmanager
+def _alone(store: Path) -> Iterator[None]:
+    """Hold the store against other processes. The lock ends with this process, however it ends."""
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with (store / _LOCK).open("w") as f:
+            try:
+                # Of this process alone: workers that outlive a kill must not hold it.
+                fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:
+                raise MachineError(
+                    f"Another process is at work on {store}. Wait for it to end, then run the same "
+                    "command again."
+                ) from error
+            except OSError:  # a disk without locks: Snakemake's own are all there is
+                pass
+            yield
+    except OSError as error:
+        raise explain_os_error(error, store) from error
+
+
+def _clear(store: Path, out: Path) -> None:
+    """Remove the published link, which must not show a change half done, and leftovers of kills."""
+    leftovers = [p for p in store.iterdir() if p.name not in _KEPT]
+    for path in (out, *leftovers):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,88 @@
+"""Snakemake's own notes on how each output was made, which it keeps by path in .snakemake/.
+
+What has no note counts as made with the present settings, whatever it was made with. So results
+that were moved take their notes along, and results without notes are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recaffe.errors import DataError
+from recaffe.files import write_text, write_text_if_changed
+
+_NOTES, _STARTED = Path(".snakemake/metadata"), Path(".snakemake/incomplete")
+_HOME = ".home"
+
+
+def settle(results: str, witness: str) -> str:
+    """Make the notes of a results folder fit where it stands now; called before the DAG is decided.
+
+    `witness` is an early output in it: if that is there, so must be its note. Returns a line that
+    says what was done, or "".
+
+    Raises `DataError` if there are no notes.
+    """
+    home = Path(results, _HOME)
+    was = home.read_text(encoding="utf-8").strip() if home.is_file() else results
+    said = ""
+    if was != results and (moved := _move(was, results)):
+        said = f"{was} was moved or copied to {results}: its {moved} notes go with it."
+    if Path(witness).exists() and not any(_file(f, witness).exists() for f in (_NOTES, _STARTED)):
+        raise DataError(
+            f"{witness} is there, but .snakemake/ has no note of how it was made: was that folder "
+            "removed, or the results copied from elsewhere? A changed setting would go unseen. Put "
+            f".snakemake/ back; or remove {witness}, and all is made anew, trainings from their "
+            "snapshots."
+        )
+    write_text_if_changed(home, f"{results}\n")
+    return said
+
+
+def _move(old: str, new: str) -> int:
+    """Rewrite the notes of all files below `old`, settings aside, to `new`; returns how many.
+
+    Where `old` is still there, `new` is a copy, and the notes are doubled.
+    """
+    count, copied = 0, Path(old).is_dir()
+    for path, key in list(_notes()):
+        if not key.startswith(f"{old}/"):
+            continue
+        note: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("input", "log"):
+            note[name] = sorted(_renamed(value, old, new) for value in note.get(name) or ())
+        sums = note.get("input_checksums") or {}
+        note["input_checksums"] = {_renamed(k, old, new): v for k, v in sums.items()}
+        write_text(_file(_NOTES, _renamed(key, old, new)), json.dumps(note))
+        if not copied:
+            path.unlink()
+        count += 1
+    return count
+
+
+def _renamed(path: str, old: str, new: str) -> str:
+    return new + path[len(old) :] if path.startswith(f"{old}/") else path
+
+
+def _notes() -> Iterator[tuple[Path, str]]:
+    for here, _, names in os.walk(_NOTES):
+        for name in names:
+            path = Path(here, name)
+            code = "".join(part.removeprefix("@") for part in path.relative_to(_NOTES).parts)
+            try:
+                yield path, urlsafe_b64decode(code).decode()
+            except ValueError:
+                continue
+
+
+def _file(folder: Path, key: str) -> Path:
+    """Where Snakemake keeps its note on `key`: long names are cut into folders, marked by an @."""
+    code = urlsafe_b64encode(key.encode()).decode()
+    most = os.pathconf(folder if folder.exists() else ".", "PC_NAME_MAX") - 1
+    parts = [code[i : i + most] for i in range(0, len(code), most)]
+    return folder.joinpath(*(f"@{part}" for part in parts[:-1]), parts[-1])

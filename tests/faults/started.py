@@ -1,0 +1,116 @@
+"""A workflow under way, its jobs' processes, and signals for them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.workflow import running
+from tests.workflow.faults.small import Small
+
+RUNS = int(os.environ.get("RECAFFE_FAULT_RUNS", "10"))
+THOROUGH = RUNS > 10  # at night
+# What each rule makes, in their order.
+OUTPUTS = {
+    "scan": ["data/manifest.csv"],
+    "split": ["data/lists.json"],
+    "lmdb": ["data/train_lmdb", "data/val_lmdb.json"],
+    "mean": ["data/mean.binaryproto"],
+    "patch": ["first/net.json"],
+    "solver": ["first/solver.prototxt"],
+    "train": ["first/final.caffemodel", "first/snapshots"],
+    "predict": ["first/predictions.csv"],
+    "linear": ["first/linear.json"],
+    "metrics": ["first/metrics.json"],
+    "report": ["report.html"],
+}
+
+
+class Started:
+    """A workflow that runs in a session of its own, as from a terminal."""
+
+    def __init__(self, small: Small, process: subprocess.Popen[bytes]) -> None:
+        self.small, self.process = small, process
+        self._output: list[bytes] = []
+        # Through a pipe, which limits of a file's size don't touch.
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def job(self, rule: str) -> int | None:
+        """The process of a rule's script, once there is one."""
+        script = f"{self.small.folder}/.snakemake/scripts/tmp".encode()
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            with suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == self.process.pid and any(
+                    w.startswith(script) and w.endswith(f".{rule}.py".encode()) for w in words[:3]
+                ):
+                    return int(entry.name)
+        return None
+
+    def wait_for(self, rule: str, log: Path | None = None) -> int | None:
+        """The rule's process when it starts, or when it has opened its log; None if that never was."""
+        deadline = time.monotonic() + 120
+        while self.process.poll() is None and time.monotonic() < deadline:
+            pid = self.job(rule)
+            if pid is not None and (log is None or log.exists()):
+                return pid
+            time.sleep(0.005)
+        return None
+
+    def send(self, number: signal.Signals, target: str, job: int) -> None:
+        """To the `job`, to `snakemake`, or to `all` that a terminal would reach."""
+        with suppress(ProcessLookupError):
+            if target == "all":
+                os.killpg(self.process.pid, number)
+            else:
+                os.kill(job if target == "job" else self.process.pid, number)
+
+    @property
+    def said(self) -> str:
+        """All that it said until its processes ended."""
+        self._reader.join(60)
+        return b"".join(self._output).decode("utf-8", "replace")
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self._output.extend(self.process.stdout)
+
+
+@contextmanager
+def started(small: Small, *options: str) -> Iterator[Started]:
+    """Run the workflow beside the test; whatever is left of it is killed at the end."""
+    command = running.command(small.file, *options, root=small.root, cores=2)
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=small.folder, env=running.environment(), start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            yield Started(small, process)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def forget(small: Small, rule: str) -> None:
+    """Remove what the rule and those after it made."""
+    rules = list(OUTPUTS)
+    for later in rules[rules.index(rule) :]:
+        for name in OUTPUTS[later]:
+            path = small.results / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def leftovers(small: Small) -> list[Path]:
+    """Files that something wrote aside and left, and locks."""
+    return [*small.results.rglob(".*.tmp"), *(small.folder / ".snakemake" / "locks").glob("*")]

@@ -1,0 +1,140 @@
+"""A full disk, a read-only one, too little memory, a killed worker: a message, then the right result."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.started import OUTPUTS, leftovers, started
+from tests.workflow import running
+from tests.workflow.faults.small import Small
+
+
+def failed(small: Small, *words: str) -> str:
+    """The workflow fails, with these words and without a traceback."""
+    done = subprocess.run(
+        running.command(small.file, root=small.root, cores=2),
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=small.folder,
+        env=running.environment(), check=False,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert done.returncode != 0, said
+    assert "Traceback" not in said, said
+    for word in words:
+        assert word in said, said
+    return said
+
+
+def ends_as_ever(small: Small, undisturbed: Small) -> None:
+    small.run(cores=2)
+    assert small.artifacts() == undisturbed.artifacts()
+    assert not leftovers(small)
+
+
+@contextmanager
+def tmpfs(folder: Path, options: str) -> Iterator[None]:
+    folder.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_file_that_may_not_grow_is_explained_as_a_full_disk_in_every_rule(
+    begun: Small, undisturbed: Small, tmp_path: Path
+) -> None:
+    small = begun.copy(tmp_path / "copy")
+    met = set()
+    for rule in OUTPUTS:
+        with started(small, "--until", rule) as run:
+            job = run.wait_for(rule)
+            if job is None:  # it went by beside another
+                continue
+            # No byte for most, so that the log is what can't grow; for LMDBs some pages.
+            limit = 8192 if rule == "lmdb" else 0
+            resource.prlimit(job, resource.RLIMIT_FSIZE, (limit, limit))
+            assert run.process.wait(60) != 0
+        assert "No space left" in run.said, (rule, run.said)
+        assert "Traceback" not in run.said, (rule, run.said)
+        met.add(rule)
+    assert len(met) > len(OUTPUTS) / 2
+    ends_as_ever(small, undisturbed)
+
+
+def test_a_full_disk_is_explained_in_whatever_rule_it_happens(
+    begun: Small, undisturbed: Small, tmp_path: Path
+) -> None:
+    small = begun.copy(tmp_path / "copy")
+    small.results.parent.mkdir()
+    with tmpfs(small.results.parent, "size=256k"):
+        said = failed(small, "on a larger disk")
+        assert "No space left" in said or "MiB free" in said, said
+    ends_as_ever(small, undisturbed)
+
+
+def test_results_that_cannot_be_written_are_named(begun: Small, tmp_path: Path) -> None:
+    small = begun.copy(tmp_path / "copy")
+    with tmpfs(small.results.parent, "size=16m,ro"):
+        failed(small, "results", "Read-only file system", "Make its folder writable")
+
+
+def test_a_killed_worker_is_one_message_and_the_same_command_works_again(
+    begun: Small, undisturbed: Small, tmp_path: Path
+) -> None:
+    for attempt in range(5):
+        small = begun.copy(tmp_path / f"try{attempt}")
+        with started(small) as run:
+            job = run.wait_for("scan", small.results / "logs" / "scan.log")
+            assert job is not None, run.said
+            children = Path(f"/proc/{job}/task/{job}/children").read_text().split()
+            for child in children:
+                os.kill(int(child), signal.SIGKILL)
+            run.process.wait(60)
+        if children and "killed from outside" in run.said:
+            break
+    assert "worker processes was killed from outside" in run.said
+    assert "Traceback" not in run.said
+    assert not leftovers(small)
+    ends_as_ever(small, undisturbed)
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["MemoryError()", "RuntimeError('std::bad_alloc')", 'RuntimeError("can\'t start new thread")'],
+)
+def test_a_lack_of_memory_is_one_message(error: str, tmp_path: Path) -> None:
+    done = in_a_script(f"raise {error}", tmp_path)
+    assert done.returncode == 1
+    assert "Not enough memory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_limit_of_memory_leaves_nothing_half_written(tmp_path: Path) -> None:
+    target = tmp_path / "large"
+    body = (
+        "import resource; from recaffe.files import write_aside\n"
+        "    resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
+        f"    with write_aside({str(target)!r}) as aside:\n"
+        "        aside.write_bytes(b'half'); bytearray(2**31)"
+    )
+    done = in_a_script(body, tmp_path)
+    assert done.returncode == 1
+    assert "Not enough memory" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["x.log"]
+
+
+def in_a_script(body: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    code = f"from recaffe.script import script\nwith script({str(tmp_path / 'x.log')!r}):\n    {body}\n"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -1,0 +1,184 @@
+"""Kills, flipped bytes and full disks while an LMDB is updated: the old or the new content stays."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from recaffe.errors import MachineError
+from tests.lists import Item, Lists, contents
+
+KILLS = max(200, 20 * int(os.environ.get("RECAFFE_FAULT_RUNS", "10")))
+Content = list[tuple[bytes, bytes]]
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Lists:
+    return Lists(tmp_path)
+
+
+def variants(lists: Lists) -> dict[str, tuple[dict[str, Item], Content]]:
+    """Lists that differ by less than makes an update build anew, with what they hold."""
+    base = {f"{i}.png": Item(i, i % 3) for i in range(40)}
+    changed = {**base, **{f"{i}.png": Item(100 + i, 1) for i in range(3)}}
+    renamed = {k.replace("9.png", "neun.png"): v for k, v in base.items()}
+    relabelled = {k: v._replace(label=5) if v.content % 10 == 2 else v for k, v in base.items()}
+    grown = {**base, **{f"neu {i}.png": Item(200 + i) for i in range(6)}}
+    shrunk = {k: v for k, v in base.items() if v.content < 32}
+    repeated = {k: v._replace(times=2) if v.content < 5 else v for k, v in base.items()}
+    few = {k: v for k, v in base.items() if v.content < 9}
+    made = {}
+    for name, items in locals().copy().items():
+        if isinstance(items, dict) and name != "made":
+            lists.lay(name, items)
+            made[name] = items, lists.fresh(name)
+    return made
+
+
+@contextmanager
+def killed_after(seconds: float, lists: Lists, name: str, items: dict[str, Item]) -> Iterator[None]:
+    """Run an update in a process of its own and kill it; returns when it is gone."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            lists.update(name, items)
+            status = 0
+        finally:
+            os._exit(status)
+    time.sleep(seconds)
+    os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the update itself failed"
+    yield
+
+
+def how_long(lists: Lists, name: str, items: dict[str, Item]) -> float:
+    start = time.monotonic()
+    lists.update(name, items)
+    return time.monotonic() - start
+
+
+def test_a_kill_during_an_update_leaves_old_or_new(lists: Lists) -> None:
+    rng = random.Random(6)
+    all_of = variants(lists)
+    names = sorted(all_of)
+    now = "base"
+    lists.update(now, all_of[now][0])
+    usual = max(how_long(lists, name, all_of[name][0]) for name in ("changed", "base"))
+    left: Counter[str] = Counter()
+    for _ in range(KILLS):
+        name = rng.choice([n for n in names if n != now])
+        if now == "few":
+            name = "base"  # from few to many and back: free pages, and a copy without them
+        items, new = all_of[name]
+        old = all_of[now][1]
+        with killed_after(rng.uniform(0, 1.1 * usual), lists, name, items):
+            found = contents(lists.store)
+        assert found in (old, new), f"{now} → {name} left neither"
+        left["new" if found == new else "old"] += 1
+        if found == new:
+            now = name
+        if rng.random() < 0.6:  # else the next kill falls upon what this one left
+            now = rng.choice([name, now]) if now != "few" else "few"
+            lists.update(now, all_of[now][0])
+            assert contents(lists.out) == all_of[now][1]
+            assert [p.name for p in lists.out.iterdir()] == ["data.mdb"]
+    assert min(left["old"], left["new"]) > KILLS / 20, left
+
+
+def test_a_kill_during_a_build_leaves_nothing_that_counts(lists: Lists) -> None:
+    rng = random.Random(7)
+    items, whole = variants(lists)["base"]
+    usual = how_long(lists, "base", items)
+    left: Counter[str] = Counter()
+    for _ in range(KILLS // 5):
+        shutil.rmtree(lists.store.parent)
+        for _ in range(2):
+            with killed_after(rng.uniform(0, 1.1 * usual), lists, "base", items):
+                there = (lists.store / "data.mdb").exists()
+                left[str(there)] += 1
+                assert not there or contents(lists.store) == whole
+        lists.update("base", items)
+        assert contents(lists.out) == whole
+        assert len(list(lists.store.iterdir())) == 3, "leftovers of a kill are removed"
+    assert min(left["True"], left["False"]) > KILLS / 100, left
+
+
+def test_any_flipped_byte_is_mended_or_harmless(lists: Lists) -> None:
+    rng = random.Random(8)
+    all_of = variants(lists)
+    for _ in range(KILLS // 2):
+        lists.update("base", all_of["base"][0])
+        lists.update("changed", all_of["changed"][0])  # so that there are free pages
+        file = lists.store / rng.choice(("data.mdb", "data.mdb", "records.txt"))
+        data = bytearray(file.read_bytes())
+        # Half of them where the tree and its heads are, where a page's first bytes tell all.
+        at = rng.randrange(len(data))
+        if rng.random() < 0.5:
+            at = at // 4096 * 4096 + rng.randrange(min(160, len(data) - at // 4096 * 4096))
+        data[at] ^= 1 << rng.randrange(8)
+        file.write_bytes(data)
+        lists.update("base", all_of["base"][0])
+        assert contents(lists.out) == all_of["base"][1], (file.name, at)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """A disk of so many KiB, in memory."""
+    mounted = tmp_path / "disk"
+
+    def make(kib: int) -> Path:
+        mounted.mkdir(exist_ok=True)
+        subprocess.run(["umount", mounted], check=False, capture_output=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", mounted],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            pytest.skip(f"needs a user who may mount: {done.stderr}")
+        return mounted
+
+    yield make
+    subprocess.run(["umount", mounted], check=False, capture_output=True)
+
+
+def test_a_disk_of_any_size_fills_without_harm(
+    tmp_path: Path, small_disk: Callable[[int], Path]
+) -> None:
+    lists = Lists(tmp_path, width=64, height=64)
+    old = {f"{i}.png": Item(i) for i in range(60)}
+    new = {**old, **{f"{i}.png": Item(100 + i) for i in range(5)}}
+    new |= {f"neu {i}.png": Item(200 + i) for i in range(20)}
+    wanted = {}
+    for name, items in (("old", old), ("new", new)):
+        lists.lay(name, items)
+        wanted[name] = lists.fresh(name)
+    said: Counter[str] = Counter()
+    for kib in range(1000, 2000, 25):
+        disk = small_disk(kib)
+        lists.store, lists.out = disk / "lmdb" / "train", disk / "train_lmdb"
+        lists.update("old", old)
+        now = "old"
+        for name, items in (("new", new), ("old", old), ("new", new)):
+            try:
+                lists.update(name, items)
+                now = name
+                said["enough"] += 1
+            except MachineError as error:
+                assert "No space left" in str(error)
+                said["full"] += 1
+            assert contents(lists.store) == wanted[now], f"{kib} KiB: {now} → {name}"
+    assert min(said["enough"], said["full"]) > 10, said

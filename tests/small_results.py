@@ -1,0 +1,105 @@
+"""A whole results folder, made by the stages' own functions in seconds, without Snakemake."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from recaffe import config as configs
+from recaffe import mean, provenance, solver, stages
+from recaffe.engines import jobs
+from recaffe.engines.torch.predict import predict
+from recaffe.engines.torch.train import train
+from recaffe.evaluate import metrics, predictions
+from recaffe.files import write_json, write_text
+from recaffe.images import inventory, split
+from recaffe.images.scan import scan
+from recaffe.lmdb import read, write
+from recaffe.net import prepare
+from recaffe.report import build, collect
+from tests.conftest import save, texture
+
+NET = """name: "tiny"
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN } data_param { source: "a" batch_size: 4 backend: LMDB } }
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TEST } data_param { source: "b" batch_size: 4 backend: LMDB } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
+layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy" include { phase: TEST } }
+"""
+
+
+def build_results(
+    folder: Path, classes: Sequence[str] = ("cat", "dog"), prefix: str = "picture"
+) -> Path:
+    """Pictures, config and results/own in `folder`, whose names are relative to it."""
+    back = Path.cwd()
+    os.chdir(folder)
+    try:
+        return folder / _build(classes, prefix)
+    finally:
+        os.chdir(back)
+
+
+def _build(classes: Sequence[str], prefix: str) -> Path:
+    for hue, name in enumerate(classes):
+        for i in range(14):
+            save(
+                texture(100 * hue + i, hue, (16, 16)), Path("pictures") / name / f"{prefix}{i}.png"
+            )
+    Path("net.prototxt").write_text(NET, encoding="utf-8")
+    config = configs.complete(
+        {
+            "dataset": "own",
+            "images": "pictures",
+            "split": {"val": 0.25, "test": 0.25},
+            "lmdb": {"width": 8, "height": 8},
+            "train": {
+                "net": "net.prototxt", "weights": "none", "epochs": 2, "mean": "file",
+                "threads": 1, "base_lr": 0.0001, "batch_size": 4, "device": "cpu",
+            },
+            "runs": {"first": {}},
+        }
+    )  # fmt: skip
+    results, seed = Path("results/own"), config["split"]["seed"]
+    data, run, row = results / "data", results / "first", config["runs"]["first"]
+    listed = data / "inventory.csv"
+    inventory.take(config["images"], listed, data / ".inventory_cache.csv")
+    scan(listed, data / "manifest.csv", data / "rejected.csv", config["scan"], 1)
+    split.write(data / "manifest.csv", listed, data / "rejected.csv", data, config)
+    for name in inventory.SPLITS:
+        lmdb = data / f"{name}_lmdb"
+        write.write(data / f"{name}.txt", "pictures", lmdb, config, seed, 1)
+        write_json(data / f"{name}_lmdb.json", read.describe(lmdb))
+    mean.write(mean.compute(data / "train_lmdb"), data / "mean.binaryproto")
+    prepare.prepare(
+        Path(row["net"]), data, None, {"dataset": "own", "mean": str(data / "mean.binaryproto"), "run": row}
+    ).write(run)  # fmt: skip
+    _train(data, run, row)
+    job = jobs.predict_job(
+        row, deploy=run / "deploy.prototxt", net_info=run / "net.json",
+        weights=run / "final.caffemodel", lmdb=data / "test_lmdb", mean=[data / "mean.binaryproto"],
+    )  # fmt: skip
+    entries = write.read_list(data / "test.txt", seed)
+    labels = (data / "labels.txt").read_text(encoding="utf-8").splitlines()
+    table = predictions.tabulate(predict(job, title="test"), entries, labels)
+    predictions.write(table, run / "predictions.csv")
+    write_json(run / "metrics.json", metrics.compute(predictions.read(run / "predictions.csv")))
+    facts = collect.collect(results, config, {"first": []})
+    write_text(results / "report.html", build.render(facts))
+    write_text(results / "summary.txt", collect.headline(facts) + "\n")
+    provenance.write(results, config, {"first": []})
+    return results
+
+
+def _train(data: Path, run: Path, row: dict) -> None:
+    notes = data / "train_lmdb.json", data / "val_lmdb.json"
+    records = (read.count(data / "train_lmdb"), read.count(data / "val_lmdb"))
+    plan = solver.build(row, str(run / "train_val.prototxt"), str(run / "snapshots/snap"), *records)
+    write_text(run / "solver.prototxt", solver.to_text(plan))
+    job = jobs.train_job(
+        {"stage": stages.TRAIN, "run": row}, net=run / "train_val.prototxt",
+        solver=run / "solver.prototxt", net_info=run / "net.json", records=notes, weights=[],
+        mean=[data / "mean.binaryproto"], snapshots=run / "snapshots", title="train",
+    )  # fmt: skip
+    jobs.publish(job, train(job), run)

@@ -1,0 +1,308 @@
+"""An LMDB that follows its list equals one built from nothing, and costs what changed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from recaffe.errors import DataError, MachineError
+from recaffe.lmdb import read, records
+from tests.lists import Item, List, Lists, contents
+
+OLD = {f"bild {i} ü.png": Item(i, i % 3) for i in range(24)}
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No power fails during these tests."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Lists:
+    """An LMDB of the list `old`."""
+    made = Lists(tmp_path)
+    made.lay("old", OLD)
+    made.update("old", OLD)
+    return made
+
+
+def becomes(lists: Lists, items: List, decoded: int | None = None, name: str = "new") -> None:
+    """Update to a list; only as many pictures as `decoded` may be read, at most."""
+    lists.lay(name, items)
+    fresh = lists.fresh(name)
+    if decoded is not None:
+        before = contents(lists.store)
+        have = {(records_of(lists)[k.decode()].picture) for k, _ in before}
+        root = lists.folder / name
+        for picture, item in items.items():
+            if lists.sums[item.content] in have:
+                (root / picture).unlink()
+        assert len(list(root.iterdir())) == decoded
+    note = lists.update(name, items)
+    assert contents(lists.out) == fresh
+    assert note == read.describe(lists.folder / f"fresh_{name}")
+
+
+def records_of(lists: Lists) -> dict[str, records.Record]:
+    return records._read(lists.store / records.TABLE)[1]
+
+
+NAMES = [f"{c} {i}.png" for i, c in enumerate("aäöüx#yz0_")]
+ITEMS = st.builds(Item, st.integers(0, 5), st.integers(0, 2), st.integers(1, 2))
+EDITS = st.dictionaries(st.sampled_from(NAMES), st.none() | ITEMS, max_size=3)
+
+
+@examples(max_examples=15, deadline=None, derandomize=True, database=None)
+@given(st.dictionaries(st.sampled_from(NAMES), ITEMS, min_size=6), st.lists(EDITS, max_size=3))
+def test_any_sequence_of_changes_equals_a_build_from_nothing(
+    items: dict[str, Item], edits: list[dict[str, Item | None]]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lists = Lists(Path(folder))
+        for step, edit in enumerate([{}, *edits]):
+            items = {k: i for k, i in {**items, **edit}.items() if i} or {"last.png": Item(0)}
+            becomes(lists, items, name=str(step))
+
+
+def test_only_what_changed_is_decoded(lists: Lists) -> None:
+    new = {**OLD, "bild 3 ü.png": Item(100, 0), "bild 4 ü.png": Item(101, 2), "neu.png": Item(102)}
+    del new["bild 9 ü.png"], new["bild 10 ü.png"]
+    becomes(lists, new, decoded=3)
+
+
+def test_pictures_under_another_name_or_label_are_not_decoded(lists: Lists) -> None:
+    new = dict(OLD)
+    new["anders.png"] = new.pop("bild 0 ü.png")
+    new["bild 1 ü.png"], new["bild 2 ü.png"] = new["bild 2 ü.png"], new["bild 1 ü.png"]
+    new["bild 3 ü.png"] = Item(3, 7)
+    new["bild 4 ü.png"] = Item(4, 1, times=3)
+    becomes(lists, new, decoded=0)
+
+
+def test_an_unchanged_list_writes_nothing(lists: Lists) -> None:
+    was = (lists.store / "data.mdb").stat()
+    becomes(lists, OLD, decoded=0)
+    now = (lists.store / "data.mdb").stat()
+    assert (was.st_mtime_ns, was.st_ino, was.st_size) == (now.st_mtime_ns, now.st_ino, now.st_size)
+
+
+@pytest.mark.parametrize(("encoded", "threads"), [("none", 2), ("png", 1), ("jpg", 1)])
+def test_other_settings_build_it_anew(tmp_path: Path, encoded: str, threads: int) -> None:
+    lists = Lists(tmp_path, threads, encoded="none", width=30)
+    lists.lay("old", OLD)
+    lists.update("old", OLD)
+    lists.settings["lmdb"].update(width=20, encoded=encoded)
+    becomes(lists, OLD, name="wide")
+    becomes(lists, {**OLD, "bild 5 ü.png": Item(50, 1)}, decoded=1)
+
+
+def test_a_change_of_more_than_a_fifth_builds_it_anew(
+    lists: Lists, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for changed, anew in ((4, False), (5, True)):
+        new = {
+            k: Item(100 * changed + i) if i < changed else v for i, (k, v) in enumerate(OLD.items())
+        }
+        shutil.rmtree(lists.folder / "lmdb")
+        lists.update("old", OLD)
+        capfd.readouterr()
+        becomes(lists, new, name=str(changed))
+        assert ("built from nothing" in capfd.readouterr().err) == anew
+
+
+def test_what_is_published_is_one_file_and_no_copy(lists: Lists) -> None:
+    assert [p.name for p in lists.out.iterdir()] == ["data.mdb"]
+    assert (lists.out / "data.mdb").samefile(lists.store / "data.mdb")
+
+
+def test_without_hard_links_a_relative_link_does(
+    lists: Lists, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def no_links(*_: Any) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    lists.update("old", OLD)
+    moved = tmp_path.rename(tmp_path.with_name("moved elsewhere"))
+    assert contents(moved / "train_lmdb") == contents(moved / "lmdb" / "train")
+    moved.rename(tmp_path)
+
+
+def occupied(lists: Lists) -> int:
+    """Bytes of disk that the store and what is published take, aside files included."""
+    seen = {}
+    for file in (*lists.store.rglob("*"), *lists.out.rglob("*")):
+        stat = file.stat()
+        if not file.is_dir() and file.name != records.TABLE:
+            seen[stat.st_ino] = stat.st_blocks * 512
+    return sum(seen.values())
+
+
+def watched(lists: Lists, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Disk in use around each call that gives some of it up or takes more."""
+    seen: list[int] = []
+
+    def look(do: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        seen.append(occupied(lists))
+        done = do(*args, **more)
+        seen.append(occupied(lists))
+        return done
+
+    for name in ("truncate", "replace", "posix_fallocate", "unlink", "link"):
+        monkeypatch.setattr(os, name, partial(look, getattr(os, name)))
+    return seen
+
+
+@pytest.mark.parametrize("left", [20, 44, 60])
+@pytest.mark.parametrize("changed", [16, 60])
+def test_the_disk_never_holds_two_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: int, left: int
+) -> None:
+    """Pictures are replaced several times over, and then some removed."""
+    lists = Lists(tmp_path, width=64, height=64)
+    items = {f"{i}.png": Item(i) for i in range(80)}
+    lists.lay("old", items)
+    lists.update("old", items)
+    full = occupied(lists)
+    seen = watched(lists, monkeypatch)
+    for step in range(3):
+        items |= {f"{(step * 7 + i) % 80}.png": Item(100 + step * 80 + i) for i in range(changed)}
+        lists.lay(str(step), items)
+        lists.update(str(step), items)
+    few = {k: v for i, (k, v) in enumerate(items.items()) if i < left}
+    lists.lay("few", few)
+    lists.update("few", few)
+    monkeypatch.undo()
+    assert full < max(seen) < 2 * full
+    assert contents(lists.out) == lists.fresh("few")
+
+
+def test_free_pages_are_given_up_when_they_are_the_larger_part(lists: Lists) -> None:
+    few = {k: v for i, (k, v) in enumerate(OLD.items()) if i < 5}
+    becomes(lists, few, decoded=0)
+    fresh = (lists.folder / "fresh_new" / "data.mdb").stat().st_size
+    assert (lists.store / "data.mdb").stat().st_size <= 1.5 * fresh
+    becomes(lists, {**few, "neu.png": Item(60)}, decoded=1, name="grown")
+
+
+def test_a_picture_that_vanished_keeps_the_old_records(lists: Lists) -> None:
+    before = contents(lists.store)
+    new = {**OLD, "weg.png": Item(70)}
+    lists.lay("new", new)
+    (lists.folder / "new" / "weg.png").unlink()
+    with pytest.raises(DataError, match="weg.png"):
+        lists.update("new", new)
+    assert contents(lists.store) == before
+    assert not lists.out.exists()
+
+
+def test_a_picture_that_changed_since_the_scan_is_refused(lists: Lists) -> None:
+    new = {**OLD, "neu.png": Item(70)}
+    lists.lay("new", new)
+    (lists.folder / "new" / "neu.png").write_bytes(lists.content(71).read_bytes())
+    with pytest.raises(DataError, match="neu.png changed since it was scanned.*Run the same"):
+        lists.update("new", new)
+
+
+def test_a_full_disk_keeps_the_old_records(lists: Lists, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, at: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before, size = contents(lists.store), (lists.store / "data.mdb").stat().st_size
+    new = {**OLD, "neu.png": Item(70)}
+    lists.lay("new", new)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(MachineError, match="No space left.*train_lmdb.*run the same command"):
+            lists.update("new", new)
+    assert contents(lists.store) == before
+    assert (lists.store / "data.mdb").stat().st_size == size
+    lists.update("new", new)
+    assert contents(lists.out) == lists.fresh("new")
+
+
+@pytest.mark.parametrize("then", ["old", "new"])
+def test_a_table_of_another_transaction_is_checked_record_by_record(
+    lists: Lists, then: str
+) -> None:
+    """As after a kill between the transaction and the table; the next list may be either."""
+    table = (lists.store / records.TABLE).read_bytes()
+    new = {**OLD, "bild 3 ü.png": Item(100, 0), "bild 4 ü.png": Item(4, 9)}
+    becomes(lists, new)
+    (lists.store / records.TABLE).write_bytes(table)
+    lists.update(then, OLD if then == "old" else new)
+    assert contents(lists.out) == lists.fresh(then)
+
+
+def flip_value(store: Path) -> None:
+    data = (store / "data.mdb").read_bytes()
+    at = data.rindex(contents(store)[5][1][100:140]) + 20
+    (store / "data.mdb").write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+
+
+def flip_table(store: Path) -> None:
+    data = (store / records.TABLE).read_bytes()
+    at = data.rindex(b" 1 ") + 1
+    (store / records.TABLE).write_bytes(data[:at] + b"2" + data[at + 1 :])
+
+
+def cut(store: Path) -> None:
+    os.truncate(store / "data.mdb", (store / "data.mdb").stat().st_size - 4096)
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "a flipped byte in a record": flip_value,
+    "a flipped byte in the table": flip_table,
+    "a file cut short": cut,
+    "an empty file": lambda store: (store / "data.mdb").write_bytes(b""),
+    "no LMDB": lambda store: (store / "data.mdb").unlink(),
+    "no table": lambda store: (store / records.TABLE).unlink(),
+    "a table of nothing": lambda store: (store / records.TABLE).write_bytes(b"[]\n"),
+    "another's lock files": lambda store: (store / "lock.mdb").write_bytes(os.urandom(8192)),
+    "no lock file": lambda store: (store / "lock").unlink(),
+    "what a kill left": lambda store: (store / ".train_lmdb.x.1.tmp").mkdir(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_never_accepted(lists: Lists, damage: str) -> None:
+    lists.out.rename(lists.folder / "kept")  # as Snakemake removes it
+    DAMAGES[damage](lists.store)
+    becomes(lists, {**OLD, "neu.png": Item(70)})
+    assert {p.name for p in lists.store.iterdir()} == {"data.mdb", "lock", records.TABLE}
+
+
+def test_two_processes_do_not_write_to_one_store(lists: Lists) -> None:
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(lists.store / "lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout
+        other.stdout.readline()
+        with pytest.raises(MachineError, match="Another process is at work on"):
+            lists.update("old", OLD)
+        other.communicate(b"\n")
+    lists.update("old", OLD)
+
+
+def test_a_list_that_the_manifest_does_not_know_is_refused(lists: Lists) -> None:
+    lists.lay("new", {"fremd.png": Item(80)})
+    lists.sums[80] = ""
+    with pytest.raises(DataError, match="fremd.png stands in a list but not in the manifest"):
+        lists.update("new", {})
