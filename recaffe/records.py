@@ -1,7 +1,7 @@
 """Snakemake's own notes on how each output was made, which it keeps by path in .snakemake/.
 
 What has no note counts as made with the present settings, whatever it was made with. So results
-that were moved take their notes along, and results without notes are refused.
+that were moved take their notes along, and results without notes are made anew.
 """
 
 from __future__ import annotations
@@ -9,39 +9,40 @@ from __future__ import annotations
 import json
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from recaffe.errors import DataError
 from recaffe.files import write_text, write_text_if_changed
 
 _NOTES, _STARTED = Path(".snakemake/metadata"), Path(".snakemake/incomplete")
 _HOME = ".home"
 
 
-def settle(results: str, witness: str) -> str:
+def settle(results: str, outputs: Sequence[str], root: str) -> str:
     """Make the notes of a results folder fit where it stands now; called before the DAG is decided.
 
-    `witness` is an early output in it: if that is there, so must be its note. Returns a line that
-    says what was done, or "".
-
-    Raises `DataError` if there are no notes.
+    If one of `outputs` is there without a note, what all follows from, the file `root`, gets the
+    present date, so that Snakemake makes everything anew. Returns a line that says what was done, or "".
     """
     home = Path(results, _HOME)
     was = home.read_text(encoding="utf-8").strip() if home.is_file() else results
     said = ""
     if was != results and (moved := _move(was, results)):
         said = f"{was} was moved or copied to {results}: its {moved} notes go with it."
-    if Path(witness).exists() and not any(_file(f, witness).exists() for f in (_NOTES, _STARTED)):
-        raise DataError(
-            f"{witness} is there, but .snakemake/ has no note of how it was made: was that folder "
-            "removed, or the results copied from elsewhere? A changed setting would go unseen. Put "
-            f".snakemake/ back; or remove {witness}, and all is made anew, trainings from their "
-            "snapshots."
+    unknown = [out for out in outputs if Path(out).exists() and not _is_noted(out)]
+    if unknown and Path(root).exists():
+        Path(root).touch()
+        said = (
+            f"{unknown[0]} is there, but .snakemake/ has no note of how it was made. So all is made "
+            "anew, trainings from their snapshots."
         )
     write_text_if_changed(home, f"{results}\n")
     return said
+
+
+def _is_noted(output: str) -> bool:
+    return any(_file(folder, output).exists() for folder in (_NOTES, _STARTED))
 
 
 def _move(old: str, new: str) -> int:

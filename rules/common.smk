@@ -79,7 +79,12 @@ def take_inventory():
 if ALONE:
     if moved := checked(clock.settle, (RESULTS, RESOURCES)):
         print(moved, file=sys.stderr)
-    if moved := checked(records.settle, RESULTS, f"{DATA}/manifest.csv"):
+    if moved := checked(
+        records.settle,
+        RESULTS,
+        [f"{DATA}/manifest.csv", f"{RESULTS}/report.html"],
+        f"{DATA}/inventory.csv",
+    ):
         print(moved, file=sys.stderr)
 
 # A package's pictures are known by the package's own digest.

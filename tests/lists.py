@@ -26,13 +26,13 @@ List = Mapping[str, Item]
 
 
 def settings(**lmdb: Any) -> dict[str, Any]:
-    """A whole config for records of 24×24."""
+    """A whole config for records of 40×40."""
     return config.complete(
         {
             "dataset": "d",
             "images": "x",
             "runs": {"a": {"weights": "none"}},
-            "lmdb": {"width": 24, "height": 24, **lmdb},
+            "lmdb": {"width": 40, "height": 40, **lmdb},
         }
     )
 

@@ -41,14 +41,15 @@ from recaffe.proto import caffe_pb2 as pb
 
 _DATA, _LOCK = "data.mdb", "lock"
 _KEPT = (_DATA, _LOCK, records.TABLE, records.NEXT)
-# Old and new records stand side by side until the transaction ends: up to this many times the LMDB.
-# Beyond it, when a fifth has changed, the old LMDB is removed and a new one built.
-_MOST_ON_DISK = 1.2
+# Old and new pages stand side by side until the transaction ends: up to this many times the LMDB.
+# Beyond it, when about a quarter has changed, the old LMDB is removed and a new one built.
+_MOST_ON_DISK = 1.24
 # Share of free pages above which the LMDB is copied without them. LMDB uses freed pages again after
-# two transactions, so it takes up to 1.4 times its records; with a copy of 0.4 of that, less than 2.
-_MOST_FREE = 0.6
+# two transactions, so it takes up to 1.48 times its records; with a copy of a third of that, less
+# than 2.
+_MOST_FREE = 2 / 3
 _BROKEN = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.MapFullError)
-_ALLOT = 1 << 16  # bytes of disk that are allotted at a time
+_ALLOT = 1 << 14  # bytes of disk that are allotted at a time
 
 
 def update(
@@ -121,7 +122,9 @@ def _change(
     wanted = {e.key: e for e in entries}
     puts = [e for e in entries if (r := old.get(e.key)) is None or r[:2] != (e.picture, e.label)]
     gone = [key for key in old if key not in wanted]
-    if len(old) + len(puts) > _MOST_ON_DISK * max(len(old), len(entries)):
+    with read.open_lmdb(store) as env:
+        stat = env.stat()
+    if not old or _copied(stat, len(puts), len(gone), len(entries)) > _MOST_ON_DISK:
         raise UnknownError(f"{len(puts)} of {len(entries)} records are new or changed")
     # The same picture in the LMDB already, under whatever key and label.
     same = {r.picture: (key, r.value) for key, r in old.items() if r}
@@ -135,7 +138,8 @@ def _change(
         to_datum, root=root, lmdb_settings=settings["lmdb"], scan_settings=settings["scan"]
     )
     if puts or gone:
-        growth = len(puts) * record_size(settings["lmdb"])
+        tree = (stat["branch_pages"] + stat["leaf_pages"]) * stat["psize"]
+        growth = len(puts) * record_size(settings["lmdb"]) + 2 * tree
         with (
             worker_pool(min(threads, len(decode))) as pool,
             _transaction(store, growth, out) as txn,
@@ -150,11 +154,22 @@ def _change(
                 digest = hashlib.sha256(value).hexdigest()
                 table[entry.key] = Record(entry.picture, entry.label, digest)
             for key in gone:
-                txn.new.delete(key.encode())
+                txn.delete(key)
             table = {e.key: table[e.key] for e in entries}
             records.write(store / records.NEXT, recipe, table, txn.new.id())
     _compact(store, store / out.name)
     return table
+
+
+def _copied(stat: Mapping[str, Any], puts: int, gone: int, wanted: int) -> float:
+    """Pages that an update takes, old and new ones, as a multiple of the larger LMDB, old or new."""
+    n, leaves = stat["entries"], stat["leaf_pages"]
+    tree = stat["branch_pages"] + leaves
+    # Small records share a page, which is copied for the sake of one; large ones have their own.
+    touched = 1 - max(0, 1 - (puts + gone) / n) ** (n / leaves)
+    new = puts * stat["overflow_pages"] / n + touched * tree
+    old = tree + stat["overflow_pages"]
+    return (old + new) / (old * max(1, wanted / n))
 
 
 def _relabelled(old: lmdb.Transaction, key: str, digest: str, label: int) -> bytes:
@@ -173,16 +188,26 @@ class _Transaction:
         self, env: lmdb.Environment, old: lmdb.Transaction, new: lmdb.Transaction, fd: int
     ):
         self.old, self.new, self._fd = old, new, fd
-        stat = env.stat()
-        self._page = stat["psize"]
-        # Pages that may have to be written anew: the tree, and some for the list of free pages.
-        tree = stat["branch_pages"] + stat["leaf_pages"] + 16
+        stat, self._page = env.stat(), env.stat()["psize"]
+        # Pages of the tree that may have to be written anew.
+        self._tree = stat["branch_pages"] + stat["leaf_pages"] + 16
         self._end = self._allotted = (env.info()["last_pgno"] + 1) * self._page
-        self._allot(tree)
+        self._allot(4)  # for the list of free pages
 
     def put(self, key: str, value: bytes) -> None:
-        self._allot(len(value) // self._page + 2)
+        self._touch()
+        if len(value) > self._page // 4:  # else it may share a page
+            self._allot(len(value) // self._page + 1)
         self.new.put(key.encode(), value)
+
+    def delete(self, key: str) -> None:
+        self._touch()
+        self.new.delete(key.encode())
+
+    def _touch(self) -> None:
+        pages = min(self._tree, 2)
+        self._tree -= pages
+        self._allot(pages)
 
     def _allot(self, pages: int) -> None:
         """Take the disk's blocks before LMDB writes to them through memory.
@@ -200,8 +225,7 @@ class _Transaction:
 def _transaction(store: Path, growth: int, out: Path) -> Iterator[_Transaction]:
     """One write transaction: all of the block or, on any exception or kill, nothing of it."""
     file = store / _DATA
-    # The new records; the tree, of which each page may be written anew; lists of free pages.
-    size = int(1.1 * file.stat().st_size) + growth + (1 << 20)
+    size = file.stat().st_size + growth + (1 << 20)
     try:
         # Through a map of the file, for else LMDB keeps all new records in memory to the end.
         # Without LMDB's own lock file: it can be missing or stale, and `_alone` has locked.

@@ -139,7 +139,8 @@ def write(
 def record_size(settings: dict[str, Any]) -> int:
     """Bytes of the pages of a raw record: header, data, and a share of the tree."""
     channels = 1 if settings["gray"] else 3
-    return -(-(settings["width"] * settings["height"] * channels + 512) // _PAGE + 1) * _PAGE
+    data = settings["width"] * settings["height"] * channels + 512
+    return (-(-data // _PAGE) + 1) * _PAGE
 
 
 def _fill(

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from recaffe.errors import MachineError
 from tests.lists import Item, Lists, contents
@@ -24,7 +26,9 @@ Content = list[tuple[bytes, bytes]]
 
 @pytest.fixture
 def lists(tmp_path: Path) -> Lists:
-    return Lists(tmp_path)
+    # tqdm's own lock is shared with forks, and one that is killed with it would never give it back.
+    tqdm.set_lock(threading.RLock())
+    return Lists(tmp_path, width=32, height=32)
 
 
 def variants(lists: Lists) -> dict[str, tuple[dict[str, Item], Content]]:
@@ -161,13 +165,13 @@ def test_a_disk_of_any_size_fills_without_harm(
     lists = Lists(tmp_path, width=64, height=64)
     old = {f"{i}.png": Item(i) for i in range(60)}
     new = {**old, **{f"{i}.png": Item(100 + i) for i in range(5)}}
-    new |= {f"neu {i}.png": Item(200 + i) for i in range(20)}
+    new |= {f"neu {i}.png": Item(200 + i) for i in range(45)}
     wanted = {}
     for name, items in (("old", old), ("new", new)):
         lists.lay(name, items)
         wanted[name] = lists.fresh(name)
     said: Counter[str] = Counter()
-    for kib in range(1000, 2000, 25):
+    for kib in range(1500, 2500, 25):
         disk = small_disk(kib)
         lists.store, lists.out = disk / "lmdb" / "train", disk / "train_lmdb"
         lists.update("old", old)
