@@ -53,7 +53,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 
 
 def _threads(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads")
     return int(text)
 

@@ -346,6 +346,11 @@ def test_switches_are_set_for_the_run_and_put_back(tmp_path: Path) -> None:
     assert torch.backends.cuda.matmul.fp32_precision == before
 
 
+def test_the_page_cache_counts_as_free_memory() -> None:
+    stat = "anon 5000\ninactive_file 300\nactive_file 20\nslab 7\n"
+    assert memory._reclaimable(stat) == 320
+
+
 def test_tf32_is_off_wherever_a_device_is_picked() -> None:
     torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]  # PyTorch's default
     pick_device("cpu")

@@ -17,8 +17,8 @@ from recaffe.net.summary import memory, parameters
 # What estimates leave out (libraries' own copies and workspaces, fragments) takes as much again.
 SHARE = 0.5
 _CGROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
 
 
@@ -139,12 +139,23 @@ def _free() -> int:
 
 
 def _free_in_cgroup() -> list[int]:
-    for limit, used in _CGROUPS:
+    for root, limit, used in _CGROUPS:
+        folder = Path(root)
         try:
-            return [int(Path(limit).read_text()) - int(Path(used).read_text())]
+            free = int((folder / limit).read_text()) - int((folder / used).read_text())
+            return [free + _reclaimable((folder / "memory.stat").read_text())]
         except (OSError, ValueError):  # no such group, or "max"
             continue
     return []
+
+
+def _reclaimable(stat: str) -> int:
+    """Bytes that count as used but are only the page cache's, an LMDB's pages above all."""
+    return sum(
+        int(line.split()[1])
+        for line in stat.splitlines()
+        if line.split()[0] in ("inactive_file", "active_file")
+    )
 
 
 def _free_address_space() -> list[int]:

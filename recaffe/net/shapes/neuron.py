@@ -44,6 +44,8 @@ def power(layer: pb.LayerParameter, bottoms: list[Shape]) -> Result:
     if p.scale == 0 and p.power != 0:
         if p.shift == 0 and p.power < 0:
             raise NetError(f"scale 0 and shift 0 make 0^{p.power:g}, which is infinite.")
+        if p.shift and p.power * math.log(abs(p.shift)) > math.log(3.4e38):
+            raise NetError(f"scale 0 makes {p.shift:g}^{p.power:g}, larger than a float32 can be.")
         if p.shift < 0 and p.power != int(p.power):
             raise NetError(f"scale 0 makes {p.shift:g}^{p.power:g}, which is no real number.")
     return same(layer, bottoms)
