@@ -109,14 +109,14 @@ def test_a_kill_during_a_build_leaves_nothing_that_counts(lists: Lists) -> None:
     for _ in range(KILLS // 5):
         shutil.rmtree(lists.store.parent)
         for _ in range(2):
-            with killed_after(rng.uniform(0, 1.1 * usual), lists, "base", items):
+            with killed_after(rng.uniform(0, 2 * usual), lists, "base", items):
                 there = (lists.store / "data.mdb").exists()
                 left[str(there)] += 1
                 assert not there or contents(lists.store) == whole
         lists.update("base", items)
         assert contents(lists.out) == whole
         assert len(list(lists.store.iterdir())) == 3, "leftovers of a kill are removed"
-    assert min(left["True"], left["False"]) > KILLS / 100, left
+    assert left["True"] and left["False"], left
 
 
 def test_any_flipped_byte_is_mended_or_harmless(lists: Lists) -> None:
