@@ -296,7 +296,7 @@ def test_without_the_extra_one_message_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert main(["convert", "deploy.prototxt", "w.caffemodel", "net.onnx"]) == 1
-    assert "onnxscript" in (err := capsys.readouterr().err) and "recaffe[convert]" in err
+    assert "onnxscript" in (err := capsys.readouterr().err) and "'.[convert]'" in err
     assert not Path("net.onnx").exists()
 
 

@@ -111,7 +111,9 @@ def numerics(job: TrainJob, device: torch.device) -> Iterator[None]:
 
 def _round_products(how: str) -> None:
     torch.backends.cuda.matmul.fp32_precision = how
+    # Nets have no recurrent layers, but torch's exporter wants both of cuDNN's switches alike.
     torch.backends.cudnn.conv.fp32_precision = how  # type: ignore[attr-defined]  # torch's stub omits it
+    torch.backends.cudnn.rnn.fp32_precision = how  # type: ignore[attr-defined]
 
 
 def _use_deterministic(wanted: bool) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from recaffe.engines.torch import memory
+from recaffe.engines.torch.allocator import give_back_freed_memory
 from recaffe.engines.torch.distributed import Group
 from recaffe.engines.torch.replica import Replica, statistics
 from recaffe.engines.torch.upload import split
@@ -40,8 +41,11 @@ def choose(
     expected = memory.by_estimate(replica.net.walked, device)
     fits = tried if device.type == "cuda" else lambda n: expected(n) and tried(n)
     # Where not even one picture fits, the first step says so.
-    count = group.highest(pictures // (memory.largest(pictures, fits) or 1))
-    return count, itertools.chain([first], batches)
+    most = memory.largest(pictures, fits) or 1
+    if device.type == "cpu" and most < pictures:
+        # A heap breaks into pieces over many parts, which a trial of two doesn't show.
+        most = memory.largest(pictures, lambda n: n <= max(1, most // 2))
+    return group.highest(pictures // most), itertools.chain([first], batches)
 
 
 def by_trial(
@@ -69,6 +73,7 @@ def by_trial(
             for value, old in zip(statistics(replica.net), before, strict=True):
                 value.copy_(old)
             replica.zero_grad()
+            give_back_freed_memory()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
