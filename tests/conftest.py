@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import recaffe  # noqa: F401 - before any test imports OpenCV, whose limit it sets
+
 
 def texture(seed: int, hue: int = 0, size: tuple[int, int] = (40, 32)) -> np.ndarray:
     """uint8 H×W×3 noise of low frequency, tinted by class."""

@@ -333,17 +333,19 @@ def test_tf32_on_a_cpu_is_fp32_and_says_so(tmp_path: Path) -> None:
 
 def test_switches_are_set_for_the_run_and_put_back(tmp_path: Path) -> None:
     job = TrainJob(tmp_path, precision="tf32", deterministic=True)
-    before = torch.backends.cuda.matmul.fp32_precision
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     with numerics(job, CPU):
         assert torch.are_deterministic_algorithms_enabled()
         assert torch.backends.cudnn.deterministic
         assert not torch.backends.cudnn.benchmark
-        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+        assert torch.backends.cuda.matmul.allow_tf32
+        assert torch.backends.cudnn.allow_tf32
     with numerics(replace(job, precision="fp32", deterministic=False), CPU):
-        assert torch.backends.cudnn.conv.fp32_precision == "ieee"  # type: ignore[attr-defined]
+        assert not torch.backends.cuda.matmul.allow_tf32
+        assert not torch.backends.cudnn.allow_tf32
         assert torch.backends.cudnn.benchmark
     assert not torch.are_deterministic_algorithms_enabled()
-    assert torch.backends.cuda.matmul.fp32_precision == before
+    assert before == (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
 
 
 def test_the_page_cache_counts_as_free_memory() -> None:
@@ -352,9 +354,9 @@ def test_the_page_cache_counts_as_free_memory() -> None:
 
 
 def test_tf32_is_off_wherever_a_device_is_picked() -> None:
-    torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]  # PyTorch's default
+    torch.backends.cudnn.allow_tf32 = True  # PyTorch's default
     pick_device("cpu")
-    assert torch.backends.cudnn.conv.fp32_precision == "ieee"  # type: ignore[attr-defined]
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_devices_are_what_the_machine_has() -> None:

@@ -22,7 +22,7 @@ def pick_device(name: str, local_rank: int = 0, local_world: int = 1) -> torch.d
 
     Raises `TrainError` if a GPU is wanted and missing, `ConfigError` for a name that is no device.
     """
-    _round_products("ieee")
+    _allow_tf32(False, False)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cpu":
@@ -92,7 +92,7 @@ def numerics(job: TrainJob, device: torch.device) -> Iterator[None]:
     cudnn = torch.backends.cudnn
     before = (
         torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark,
-        torch.backends.cuda.matmul.fp32_precision,
+        torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32,
     )  # fmt: skip
     torch.set_num_threads(job.threads)
     if job.deterministic:
@@ -100,20 +100,19 @@ def numerics(job: TrainJob, device: torch.device) -> Iterator[None]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     _use_deterministic(job.deterministic)
     cudnn.deterministic, cudnn.benchmark = job.deterministic, not job.deterministic
-    _round_products("tf32" if job.precision == "tf32" else "ieee")
+    _allow_tf32(job.precision == "tf32", job.precision == "tf32")
     try:
         yield
     finally:
         _use_deterministic(before[0])
         cudnn.deterministic, cudnn.benchmark = before[1:3]
-        _round_products(before[3])
+        _allow_tf32(*before[3:])
 
 
-def _round_products(how: str) -> None:
-    torch.backends.cuda.matmul.fp32_precision = how
-    # Nets have no recurrent layers, but torch's exporter wants both of cuDNN's switches alike.
-    torch.backends.cudnn.conv.fp32_precision = how  # type: ignore[attr-defined]  # torch's stub omits it
-    torch.backends.cudnn.rnn.fp32_precision = how  # type: ignore[attr-defined]
+def _allow_tf32(products: bool, convolutions: bool) -> None:
+    # The older pair of switches: torch's exporter refuses the newer ones.
+    torch.backends.cuda.matmul.allow_tf32 = products
+    torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def _use_deterministic(wanted: bool) -> None:
