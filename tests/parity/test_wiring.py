@@ -22,6 +22,11 @@ SHAPE = (2, 4, 5, 5)
 # Nets that only recaffe refuses: types that it hasn't, and where Caffe goes on to read other memory
 # or can't tell two layers' weights apart.
 ONLY_OURS = {
+    # Caffe computes inf or nan of these, or divides by 0.
+    "dropping everything",
+    "a factor beyond float32",
+    "a root of less than nothing",
+    "a dilation of nothing",
     "a type of Caffe's", "a Python layer", "spatial pyramids", "a convolution over five axes",
     "a pooling window behind the picture", "two layers of one name",
 }  # fmt: skip
