@@ -144,16 +144,6 @@ class Message:
         self._insert(len(self.fields) if at is None else at, Field(name, f"{name} {{", message))
         return message
 
-    def insert_text(self, text: str, at: int) -> None:
-        """Parse `text` and put its fields at index `at`."""
-        new = parse(text)
-        for i, f in enumerate(new.fields):
-            self.fields.insert(at + i, f)
-        if new.fields and not new.fields[-1].tail.endswith("\n") and at < len(self.fields) - 1:
-            follower = self.fields[at + len(new.fields)]
-            if not follower.lead.startswith("\n"):
-                follower.lead = "\n" + follower.lead
-
     def _insert(self, at: int, new: Field) -> None:
         one_line = self.fields and all("\n" not in f.lead for f in self.fields)
         if self.depth and one_line and "\n" not in self.end:
