@@ -221,6 +221,7 @@ SOLVER_KEYS = (
     "device",
 )
 TRAIN_KEYS = (
+    "engine",
     "batch_size",
     "iter_size",
     "patience",
@@ -234,7 +235,7 @@ TRAIN_KEYS = (
     "compile",
     "deterministic",
 )
-PREDICT_KEYS = ("crop_size", "mean", "test_batch_size", "threads", "device")
+PREDICT_KEYS = ("engine", "crop_size", "mean", "test_batch_size", "threads", "device")
 # All that SHA256SUMS and provenance.json speak of: what is damaged is made again with the report.
 REPORT_DATA = (
     "inventory.csv",

@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from recaffe.engines import jobs
-from recaffe.engines.torch.predict import predict
+from recaffe.engines import jobs, pick
 from recaffe.evaluate import predictions
 from recaffe.lmdb import read
 from recaffe.lmdb.write import read_list
@@ -25,6 +24,6 @@ with script(snakemake.log[0]):
     entries = read_list(snakemake.input.list, settings["seed"])
     labels = Path(snakemake.input.labels).read_text(encoding="utf-8").splitlines()
     table = predictions.tabulate(
-        predict(job, title=f"test {snakemake.wildcards.run}"), entries, labels
+        pick.predict(job, title=f"test {snakemake.wildcards.run}"), entries, labels
     )
     predictions.write(table, Path(snakemake.output[0]))

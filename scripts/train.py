@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from recaffe.engines import jobs
-from recaffe.engines.torch.launch import run
+from recaffe.engines import jobs, pick
 from recaffe.lmdb import read
 from recaffe.script import script, tell
 
@@ -29,4 +28,4 @@ with script(snakemake.log[0]):
     )
     if said := jobs.beginning(job):
         tell(f"{job.title} {said}")
-    jobs.publish(job, run(job), Path(snakemake.output.weights).parent)
+    jobs.publish(job, pick.train(job), Path(snakemake.output.weights).parent)

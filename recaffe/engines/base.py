@@ -51,6 +51,8 @@ class TrainJob:
     # stop (after a snapshot), snapshot (and go on) or none, as Caffe's flags of these names.
     sigint_effect: str = "stop"
     sighup_effect: str = "snapshot"
+    # torch or caffe, for recaffe.engines.pick
+    engine: str = "torch"
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class PredictJob:
     batch_size: int = 64
     threads: int = 1
     device: str = "auto"
+    engine: str = "torch"
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def train_job(
         title=title,
         # A closed terminal ends the workflow, so nobody would wait for the training.
         sighup_effect="stop",
+        engine=run["engine"],
         iters_per_epoch=train["records"] / (run["batch_size"] * run["iter_size"]),
     )
 
@@ -117,6 +118,8 @@ def _numbers(
         "copy": list(copy),
         **{name: settings["run"][name] for name in NUMERICS},
     }
+    if settings["run"]["engine"] != "torch":
+        parts["engine"] = settings["run"]["engine"]
     if any(x.type == "BatchNorm" for x in layers.layer):
         parts["devices"] = settings["run"]["devices"]
     return parts
@@ -189,6 +192,7 @@ def predict_job(
         batch_size=run["test_batch_size"],
         threads=run["threads"],
         device=run["device"],
+        engine=run["engine"],
     )
 
 

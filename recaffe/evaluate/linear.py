@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from recaffe.engines import pick
 from recaffe.engines.base import Predictions, PredictJob
-from recaffe.engines.torch.predict import predict
 from recaffe.evaluate.metrics import wilson
 from recaffe.net import graph
 from recaffe.net.parse import read_net
@@ -38,7 +38,7 @@ def fit(job: PredictJob, train: Path, val: Path, test: Path) -> dict[str, Any]:
 
     blob = features_below_head(job.deploy)
     sets: list[Predictions] = [
-        predict(replace(job, lmdb=path), blob, f"features {path.name}")
+        pick.predict(replace(job, lmdb=path), f"features {path.name}", blob)
         for path in (train, val, test)
     ]
     scaler = StandardScaler().fit(sets[0].scores)
