@@ -14,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 # The image of the workflow's programs, which this version doesn't build yet, and the environment of
 # the same versions.
 CONTAINER = "docker/recaffe-cpu.sif"
-CONDA = "../envs/recaffe.yaml"
+CONDA = "../envs/tools.yaml"
 
 
 def checked(function, *args):
@@ -137,6 +137,11 @@ def take_user_files():
 
 
 USER_FILES = take_user_files()
+
+
+def conda_of(run):
+    """The environment of the rules that run a net."""
+    return f"../envs/{RUNS[run]['engine']}.yaml"
 
 
 def mean_of(run):

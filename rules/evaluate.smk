@@ -17,7 +17,7 @@ rule predict:
     benchmark:
         f"{RESULTS}/{{run}}/benchmarks/predict.tsv"
     conda:
-        CONDA
+        lambda w: conda_of(w.run)
     container:
         CONTAINER
     threads: lambda w: RUNS[w.run]["threads"]
@@ -75,7 +75,7 @@ rule linear:
     benchmark:
         f"{RESULTS}/{{run}}/benchmarks/linear.tsv"
     conda:
-        CONDA
+        lambda w: conda_of(w.run)
     container:
         CONTAINER
     threads: lambda w: RUNS[w.run]["threads"]

@@ -22,7 +22,7 @@ rule train:
     benchmark:
         f"{RESULTS}/{{run}}/benchmarks/train.tsv"
     conda:
-        CONDA
+        lambda w: conda_of(w.run)
     container:
         CONTAINER
     threads: lambda w: cores_of(w.run)

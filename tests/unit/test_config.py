@@ -120,12 +120,18 @@ def test_test_batches_overshoot_as_little_as_can_be(records: int) -> None:
     )
 
 
-def test_conda_environment_is_made_from_the_pins() -> None:
+def test_conda_environments_are_made_from_the_pins() -> None:
     spec = importlib.util.spec_from_file_location("lock", ROOT / "envs" / "lock.py")
     assert spec and spec.loader
     lock = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(lock)
-    assert (ROOT / "envs" / "recaffe.yaml").read_text(encoding="utf-8") == lock.environment()
+    for name, extra in lock.ENVIRONMENTS.items():
+        text = (ROOT / "envs" / name).read_text(encoding="utf-8")
+        assert text == lock.environment(extra), f"{name}: run `make envs`"
+        *conda, pip = yaml.safe_load(text)["dependencies"]
+        assert conda == ["python=3.11", "pip"]
+        assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pip["pip"])
+        assert ("torch" in text) == (name == "torch.yaml")
 
 
 def test_every_dependency_is_pinned() -> None:
