@@ -7,6 +7,7 @@ import math
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from recaffe import glog
 from recaffe.engines.base import Event, Output, Snapshot, Step, Test
@@ -65,6 +66,20 @@ class Best:
             return True
         self.worse += 1
         return False
+
+    def note(self, digest: str) -> dict[str, Any]:
+        """What a snapshot's .json says of it; `digest` is that of the best weights' file."""
+        return {
+            "iteration": self.iteration, "accuracy": self.accuracy,
+            "loss": self.loss if math.isfinite(self.loss) else None,
+            "worse": self.worse, "sha256": digest,
+        }  # fmt: skip
+
+    @classmethod
+    def from_note(cls, note: dict[str, Any]) -> tuple[Best, str]:
+        """The best and the digest that `note` was made of."""
+        loss = math.inf if note["loss"] is None else note["loss"]
+        return cls(note["iteration"], note["accuracy"], loss, note["worse"]), note["sha256"]
 
 
 class Recorder:

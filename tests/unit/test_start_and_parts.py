@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from recaffe.engines.base import TrainJob
+from recaffe.engines.signals import requests
+from recaffe.engines.store import alone
 from recaffe.engines.torch.distributed import Group
-from recaffe.engines.torch.signals import requests
-from recaffe.engines.torch.snapshots import alone
 from recaffe.engines.torch.train import Trainer, train
 from recaffe.errors import Interrupted, NetError, TrainError
 from recaffe.net import weights

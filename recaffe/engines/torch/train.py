@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recaffe.engines import signals
 from recaffe.engines.base import Output, Snapshot, Step, TrainJob, TrainResult
 from recaffe.engines.events import Best, Recorder
-from recaffe.engines.torch import devices, distributed, losses, memory, nets, parts, prefix, signals
+from recaffe.engines.store import alone
+from recaffe.engines.torch import devices, distributed, losses, memory, nets, parts, prefix
 from recaffe.engines.torch.allocator import keep_freed_memory
 from recaffe.engines.torch.data import Batch
 from recaffe.engines.torch.debug import Debug
@@ -23,7 +25,7 @@ from recaffe.engines.torch.net import Net
 from recaffe.engines.torch.outputs import Means
 from recaffe.engines.torch.replica import Replica, Together, statistics
 from recaffe.engines.torch.smoothing import Losses
-from recaffe.engines.torch.snapshots import Store, alone, restore_from
+from recaffe.engines.torch.snapshots import Store, restore_from
 from recaffe.engines.torch.solvers import make_solver
 from recaffe.engines.torch.tester import Tester
 from recaffe.engines.torch.upload import on_device, split
@@ -163,10 +165,7 @@ class Trainer:
         self.iteration = saved["iteration"]
         self.store.restore(self.net, self.solver, self.iteration)
         self.losses.values.extend(saved["losses"])
-        b = saved["best"]
-        loss = math.inf if b["loss"] is None else b["loss"]
-        self.best = Best(b["iteration"], b["accuracy"], loss, b["worse"])
-        self.best_digest = b["sha256"]
+        self.best, self.best_digest = Best.from_note(saved["best"])
         return float(saved["seconds"])
 
     def _check_same_files(self, saved: dict[str, Any] | None) -> None:
@@ -388,18 +387,13 @@ class Trainer:
         if self.store is None:
             losses = self.losses.values
             return prefix.save(self.net, self.solver, self.iteration, self.seed, losses)
-        b = self.best
         files = self.store.save(
             self.net, self.solver, self.iteration,
             {
                 "losses": list(self.losses.values),
                 "seconds": round(self.recorder.seconds, 3),
                 "seed": self.seed,
-                "best": {
-                    "iteration": b.iteration, "accuracy": b.accuracy,
-                    "loss": b.loss if math.isfinite(b.loss) else None,
-                    "worse": b.worse, "sha256": self.best_digest,
-                },
+                "best": self.best.note(self.best_digest),
             },
         )  # fmt: skip
         return files.model, files.state
