@@ -39,6 +39,15 @@ def line(text: str) -> None:
         os.write(int(fd), f"{text}\n".encode("utf-8", "replace"))
 
 
+def relay(said: str, title: str) -> None:
+    """Pass on a line of stderr of what trains elsewhere; its `line`s go to the terminal as well."""
+    sys.stderr.write(said)
+    sys.stderr.flush()
+    terminal = os.environ.get("RECAFFE_TTY")
+    if terminal is not None and said.startswith(f"{title}: iteration"):
+        os.write(int(terminal), said.encode("utf-8", "replace"))
+
+
 def bar(total: int, title: str, unit: str, **options: Any) -> tqdm:
     """A tqdm bar on the terminal, disabled where there is none."""
     tty = terminal()

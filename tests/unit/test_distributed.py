@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recaffe.engines import jobfile
 from recaffe.engines.base import TrainJob
 from recaffe.engines.torch import launch, worker
 from recaffe.engines.torch.train import train
@@ -44,7 +45,7 @@ def starter() -> Iterator[multiprocessing.context.ForkServerContext]:
 def start(
     context: multiprocessing.context.ForkServerContext, job: TrainJob, folder: Path
 ) -> list[BaseProcess]:
-    (folder / "job.json").write_text(launch.to_json(job))
+    (folder / "job.json").write_text(jobfile.to_json(job))
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -209,10 +210,10 @@ def test_a_job_survives_its_text(tmp_path: Path) -> None:
         stages=("s",),
         micro_batch="auto",
     )
-    assert launch.from_json(launch.to_json(job)) == job
-    assert launch.from_json('{"solver": "s"}') == TrainJob(Path("s"))
+    assert jobfile.from_json(jobfile.to_json(job)) == job
+    assert jobfile.from_json('{"solver": "s"}') == TrainJob(Path("s"))
     with pytest.raises(ConfigError, match="no 'wights'; it has channels_last, "):
-        launch.from_json('{"solver": "s", "wights": 1}')
+        jobfile.from_json('{"solver": "s", "wights": 1}')
 
 
 def until_a_snapshot_of(job: TrainJob) -> None:

@@ -5,16 +5,14 @@ job.json holds the fields of `TrainJob`; those that are left out have their defa
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from recaffe.engines import jobfile
 from recaffe.engines.torch import distributed
-from recaffe.engines.torch.launch import REPORTS, from_json
+from recaffe.engines.torch.launch import REPORTS
 from recaffe.engines.torch.train import train
 from recaffe.errors import ConfigError, Interrupted, RecaffeError
 
@@ -28,20 +26,22 @@ def main(argv: Sequence[str]) -> int:
             text = Path(argv[0]).read_text(encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"{argv[0]}: {error.strerror}.") from error
-        _report({"result": asdict(train(from_json(text)))})
+        result = train(jobfile.from_json(text))
+        if (report := _report()) is not None:
+            jobfile.write_result(report, result)
         return 0
     except RecaffeError as error:
         if not isinstance(error, Interrupted) or distributed.place().first:
             print(f"recaffe: {error}", file=sys.stderr, flush=True)
-        _report({"error": type(error).__name__, "message": str(error)})
+        if (report := _report()) is not None:
+            jobfile.write_error(report, error)
         return 130 if isinstance(error, Interrupted) else 1
 
 
-def _report(outcome: dict[str, Any]) -> None:
+def _report() -> Path | None:
+    """Where this process says how it ended, if anybody wants to know."""
     folder = os.environ.get(REPORTS)
-    if folder:
-        path = Path(folder, f"rank{distributed.place().rank}.json")
-        path.write_text(json.dumps(outcome), encoding="utf-8")
+    return Path(folder, f"rank{distributed.place().rank}.json") if folder else None
 
 
 if __name__ == "__main__":
