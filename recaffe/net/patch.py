@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from recaffe.errors import NetError
 from recaffe.net import graph
 from recaffe.net.parse import to_layer, to_net, unknown_fields
-from recaffe.net.prototxt import Ident, Message
+from recaffe.net.prototxt import Message
+from recaffe.net.tokens import Ident
 from recaffe.proto import caffe_pb2 as pb
 
 

@@ -1,7 +1,8 @@
 """Protobuf's text format as a tree that keeps every byte: comments, order, unknown fields.
 
 `parse(text).render() == text` for any text it accepts. Edits touch only the fields that they name,
-so a patched net still reads like the one its author wrote.
+so a patched net still reads like the one its author wrote. (A list of messages, `name: [{…}, {…}]`,
+is as many fields; where one of them is moved, replaced or removed, the others are written out.)
 
 Source of the grammar: protobuf's text format specification.
 """
@@ -14,28 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from recaffe.errors import NetError
+from recaffe.net.tokens import TOKEN, Scalar, scalars, text_of
 
-Scalar = str | int | float | bool
 MAX_DEPTH = 100  # protobuf's own limit on nesting
 
-_TOKEN = re.compile(
-    r"""(?P<trivia>(?:[ \t\r\n\f\v]+|\#[^\n]*)+)
-      | (?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
-      | (?P<number>-?(?:0[xX][0-9a-fA-F]+|(?:\d++\.?\d*+|\.\d++)(?:[eE][+-]?\d++)?)[fF]?(?![\w.]))
-      | (?P<word>-?[A-Za-z_][\w.]*)
-      | (?P<ext>\[[^\]\[\n]*[./][^\]\[\n]*\])
-      | (?P<punct>[:{}<>\[\],;])""",
-    re.VERBOSE,
-)
 _COMMENT = re.compile(r"#[^\n]*")
-_TAIL = re.compile(r"[ \t]*[,;]?(?:[ \t]*#[^\n]*)?")
+_TAIL = re.compile(r"[ \t]*([,;]?)(?:[ \t]*#[^\n]*)?")
+_COLON = re.compile(r"(?:[ \t\r\n\f\v]|#[^\n]*)*:?")
 _CLOSE = {"{": "}", "<": ">"}
-
-
-class Ident(str):
-    """A bare word of the text format: an enum value such as `LMDB`, or `true`."""
-
-    __slots__ = ()
 
 
 @dataclass
@@ -52,11 +39,19 @@ class Field:
     lead: str = ""
     tail: str = ""
     line: int = 0
+    listed: _List | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def text(self) -> str:
+        """The value as it is written, without name and colon."""
+        behind = self.raw[len(self.name) :]
+        match = _COLON.match(behind)
+        return behind[match.end() if match else 0 :].strip()
 
     @property
     def value(self) -> Scalar:
         """The scalar as Python sees it: str, int, float, bool, or `Ident`."""
-        return _scalar(self.raw.split(":", 1)[1])
+        return scalars(self.text)[-1]
 
     def rename(self, name: str) -> None:
         """Give the field another name; its value stays as written."""
@@ -76,6 +71,40 @@ class Field:
 
 
 @dataclass
+class _List:
+    """`name: [{…}, {…}]`, which is how its fields are written as long as all stand as they stood.
+
+    `before` and `behind` are what stands on both sides of each one's own text.
+    """
+
+    fields: list[Field] = field(default_factory=list)
+    before: list[str] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)
+    _stood: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def add(self, f: Field, before: str, behind: str) -> None:
+        f.listed = self
+        self.fields.append(f)
+        self.before.append(before)
+        self.behind.append(behind)
+        self._stood.append((f.raw, f.lead, f.tail))
+
+    def stands(self, fields: list[Field]) -> bool:
+        """Whether these fields begin with its own, unchanged but for what is in their messages."""
+        return len(fields) >= len(self.fields) and all(
+            f is own and f.message is not None and (f.raw, f.lead, f.tail) == stood
+            for f, own, stood in zip(fields, self.fields, self._stood, strict=False)
+        )
+
+    def render(self) -> str:
+        return "".join(
+            before + f.message.render() + f.message.end + behind
+            for f, before, behind in zip(self.fields, self.before, self.behind, strict=True)
+            if f.message is not None
+        )
+
+
+@dataclass
 class Message:
     """An ordered list of fields; `end` is the text from the last field to the closing brace."""
 
@@ -84,7 +113,16 @@ class Message:
     depth: int = 0
 
     def render(self) -> str:
-        return "".join(f.render() for f in self.fields)
+        out, i = [], 0
+        while i < len(self.fields):
+            f = self.fields[i]
+            if f.listed is not None and f.listed.stands(self.fields[i : i + len(f.listed.fields)]):
+                out.append(f.listed.render())
+                i += len(f.listed.fields)
+            else:
+                out.append(f.render())
+                i += 1
+        return "".join(out)
 
     def all(self, name: str) -> list[Field]:
         """Every field of that name, in order."""
@@ -98,20 +136,12 @@ class Message:
 
     def get(self, name: str, default: Scalar | None = None) -> Scalar | None:
         """The last scalar of that name, or `default`."""
-        found = [f for f in self.all(name) if f.message is None]
-        return found[-1].value if found else default
+        found = self.values(name)
+        return found[-1] if found else default
 
     def values(self, name: str) -> list[Scalar]:
         """Every scalar of that name, in order; `[a, b]` lists are unrolled."""
-        out: list[Scalar] = []
-        for f in self.all(name):
-            if f.message is None:
-                text = f.raw.split(":", 1)[1].strip()
-                if text.startswith("["):
-                    out += [_scalar(m.group()) for m in _list_items(text)]
-                else:
-                    out.append(f.value)
-        return out
+        return [x for f in self.all(name) if f.message is None for x in scalars(f.text)]
 
     def set(self, name: str, *values: Scalar) -> None:
         """Make `values` the only scalars of that name, at the first one's place or the end."""
@@ -153,20 +183,6 @@ class Message:
         self.fields.insert(at, new)
 
 
-def text_of(value: Scalar) -> str:
-    """A Python scalar in text format; `str` is quoted, `Ident` is not."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Ident):
-        return str(value)
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'"{escaped}"'
-    if isinstance(value, float) and value == int(value) and abs(value) < 1e15:
-        return str(int(value))
-    return repr(value)
-
-
 def parse(text: str, source: str = "prototxt") -> Message:
     """The tree of a text; raises `NetError` with line and column."""
     if text.startswith("\ufeff"):
@@ -201,27 +217,62 @@ class _Parser:
                 if lead:  # comments at the end of the file
                     message.fields.append(Field("", "", lead=lead, line=len(self.breaks) + 1))
                 return message
-            message.fields.append(self._field(lead, depth))
+            message.fields += self._field(lead, depth)
 
-    def _field(self, lead: str, depth: int) -> Field:
-        start, line = self.pos, bisect_left(self.breaks, self.pos) + 1
+    def _field(self, lead: str, depth: int) -> list[Field]:
+        """One field; or several, where it is a list of messages."""
+        start, line = self.pos, self._line()
         name = self._take("word", "ext", want="a field name")
         self._trivia()
         colon = self._accept(":")
         self._trivia()
-        if self.pos < len(self.text) and self.text[self.pos] in _CLOSE:
-            close = _CLOSE[self.text[self.pos]]
-            self.pos += 1
-            raw = self.text[start : self.pos]
-            message = self._message(close, depth + 1)
-            return Field(name, raw, message, lead, self._tail(), line)
-        if not colon:
-            raise self._error(f"':' or '{{' is wanted after {name!r}")
+        if self._opens():
+            opening, message = self._braces(depth)
+            return [Field(name, self.text[start:opening], message, lead, self._tail(), line)]
+        bracket = self.pos
         if self._accept("["):
-            self._list(name)
-        else:
+            self._trivia()
+            if self._opens():
+                return self._messages(name, lead, start, bracket, depth)
+            self._list(name, colon)
+        elif colon:
             self._value(name)
-        return Field(name, self.text[start : self.pos], None, lead, self._tail(), line)
+        else:
+            raise self._error(f"':' or '{{' is wanted after {name!r}")
+        return [Field(name, self.text[start : self.pos], None, lead, self._tail(), line)]
+
+    def _opens(self) -> bool:
+        return self.pos < len(self.text) and self.text[self.pos] in _CLOSE
+
+    def _braces(self, depth: int) -> tuple[int, Message]:
+        """A message, and where its text begins, behind the opening brace."""
+        close = _CLOSE[self.text[self.pos]]
+        self.pos += 1
+        return self.pos, self._message(close, depth + 1)
+
+    def _messages(self, name: str, lead: str, start: int, bracket: int, depth: int) -> list[Field]:
+        """The fields of a list; its name begins at `start`, and the first message here."""
+        gap, made = self.text[bracket + 1 : self.pos], _List()
+        while True:
+            line, brace = self._line(), self.text[self.pos]
+            opening, message = self._braces(depth)
+            end = self.pos
+            behind = self._trivia()
+            last = not self._accept(",")
+            if last and not self._accept("]"):
+                raise self._error(f"',' or ']' is wanted in the list of {name!r}")
+            tail = behind + (self._tail() if last else ",")
+            if not made.fields:
+                before, own = lead + self.text[start:opening], self.text[start:bracket] + brace
+                lead += gap
+            else:
+                before, own, lead = gap + brace, f"{name} {brace}", gap or " "
+            made.add(Field(name, own, message, lead, tail, line), before, self.text[end : self.pos])
+            if last:
+                return made.fields
+            gap = self._trivia()
+            if not self._opens():
+                raise self._error(f"a message is wanted in the list of {name!r}")
 
     def _value(self, name: str) -> None:
         kind = self._kind()
@@ -234,18 +285,22 @@ class _Parser:
                 return
             self._take("string", want="")
 
-    def _list(self, name: str) -> None:
-        self._trivia()
-        while not self._accept("]"):
-            if self.pos < len(self.text) and self.text[self.pos] in _CLOSE:
-                raise self._error("lists of messages are not supported; repeat the field instead")
+    def _list(self, name: str, colon: bool) -> None:
+        if self._accept("]"):
+            return
+        if not colon:
+            raise self._error(f"':' is wanted after {name!r}, or a list of messages")
+        while True:
             self._value(name)
             self._trivia()
-            self._accept(",")
+            if self._accept("]"):
+                return
+            if not self._accept(","):
+                raise self._error(f"',' or ']' is wanted in the list of {name!r}")
             self._trivia()
 
     def _match(self) -> re.Match[str] | None:
-        return _TOKEN.match(self.text, self.pos)
+        return TOKEN.match(self.text, self.pos)
 
     def _kind(self) -> str | None:
         match = self._match()
@@ -278,55 +333,17 @@ class _Parser:
         """Separators and the comment on the rest of this line belong to the field before."""
         match = _TAIL.match(self.text, self.pos)
         assert match is not None
-        self.pos = match.end()
+        start, self.pos = self.pos, match.end()
+        if not match.group(1):
+            self._trivia()
+            if self._accept(",") or self._accept(";"):
+                return self.text[start : self.pos]
+            self.pos = match.end()
         return match.group()
 
+    def _line(self) -> int:
+        return bisect_left(self.breaks, self.pos) + 1
+
     def _error(self, what: str) -> NetError:
-        line = bisect_left(self.breaks, self.pos) + 1
         column = self.pos - (self.text.rfind("\n", 0, self.pos) + 1) + 1
-        return NetError(f"{self.source}, line {line}, column {column}: {what}.")
-
-
-def _list_items(text: str) -> Iterator[re.Match[str]]:
-    # Without the brackets: `[0.5]` as a whole is a token too, the name of an extension.
-    for match in _TOKEN.finditer(text[1:-1]):
-        if match.lastgroup in ("string", "number", "word"):
-            yield match
-
-
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
-
-
-def _unescape(literal: str) -> str:
-    def one(match: re.Match[str]) -> str:
-        code = match.group(1)
-        if code[0] in "01234567":
-            return chr(int(code, 8))
-        if code[0] in "xX":
-            return chr(int(code[1:], 16))
-        return _ESCAPES.get(code, code)
-
-    text = re.sub(r"\\([0-7]{1,3}|[xX][0-9a-fA-F]{1,2}|.)", one, literal[1:-1])
-    if re.search(r"\\(?:[0-7]{3}|[xX][0-9a-fA-F]{2})", literal):  # escapes are bytes of UTF-8
-        try:
-            return text.encode("latin-1").decode("utf-8")
-        except (UnicodeEncodeError, UnicodeDecodeError):
-            return text
-    return text
-
-
-def _scalar(text: str) -> Scalar:
-    tokens = [m for m in _TOKEN.finditer(text) if m.lastgroup != "trivia"]
-    token = tokens[0]
-    if token.lastgroup == "string":
-        return "".join(_unescape(t.group()) for t in tokens if t.lastgroup == "string")
-    word = token.group()
-    if token.lastgroup == "number":
-        plain = word.rstrip("fF") if not word.lower().lstrip("-").startswith("0x") else word
-        try:
-            return int(plain, 0 if "x" in plain.lower() else 10)
-        except ValueError:
-            return float(plain)
-    if word in ("true", "false"):
-        return word == "true"
-    return Ident(word)
+        return NetError(f"{self.source}, line {self._line()}, column {column}: {what}.")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recaffe.net.prototxt import Field, Message, text_of
+from recaffe.net.prototxt import Field, Message
+from recaffe.net.tokens import text_of
 
 
 def values(f: Field) -> Iterator[tuple[Field, str]]:
     """Each value's text, of a list too; the field, for its comments, goes with the first."""
-    text = f.raw.split(":", 1)[1].strip()
-    if not text.startswith("["):
-        yield f, text
+    if not f.text.startswith("["):
+        yield f, f.text
         return
     for i, value in enumerate(Message(fields=[f]).values(f.name)):
         yield (Field(f.name, f.raw, line=f.line) if i else f), text_of(value)

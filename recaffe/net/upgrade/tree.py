@@ -12,8 +12,9 @@ from google.protobuf import text_format
 
 from recaffe.errors import NetError
 from recaffe.net import parse
-from recaffe.net.prototxt import Field, Message, text_of
+from recaffe.net.prototxt import Field, Message
 from recaffe.net.prototxt import parse as parse_text
+from recaffe.net.tokens import text_of
 from recaffe.net.upgrade import tree_v0, v0, v1
 from recaffe.net.upgrade.fields import all_comments, append, values
 from recaffe.net.upgrade.nets import BATCH_NORM_PARAMS, SOLVERS, input_shapes, upgrade_net
@@ -105,7 +106,7 @@ def _move_transforms(layer: Message, param: str) -> None:
             f.lead = "\n".join([*(c for o in transform.all(name) for c in o.comments), f.lead])
             own.remove(name)
             transform.remove(name)
-            append(transform, f, name, f.raw.split(":", 1)[1].strip())
+            append(transform, f, name, f.text)
 
 
 def _specs(layer: Message) -> None:
