@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from recaffe import glog
-from recaffe.engines.base import Event, Output, Snapshot, Step, Test
-from recaffe.errors import TrainError
+from recaffe.engines.base import Event, Output, Snapshot, Step, Test, TrainJob
+from recaffe.errors import ConfigError, TrainError
 from recaffe.glog import number
 from recaffe.progress import bar, line
 
@@ -82,13 +82,28 @@ class Best:
         return cls(note["iteration"], note["accuracy"], loss, note["worse"]), note["sha256"]
 
 
+def check_selection(job: TrainJob, judged: bool) -> None:
+    """Raises `ConfigError` where `select: best` has no place for snapshots, or a net that isn't `judged`:
+    one that isn't tested, or has neither a top-1 Accuracy nor a loss in TEST."""
+    if job.select != "best":
+        return
+    if job.snapshots is None or job.final is None:
+        raise ConfigError("select: best wants a folder for snapshots and a place for the best.")
+    if not judged:
+        raise ConfigError(
+            "select is best, but nothing says which snapshot is: the solver tests no net, or that "
+            "net has neither a top-1 Accuracy nor a loss in TEST. Set select: last, or add them."
+        )
+
+
 class Recorder:
     """Writes each event to the log as Caffe would, to train.csv, and to the progress bar.
 
     Without a `log`, Caffe's lines go to stderr and there is no bar; without a `table` there is no
     csv. Both files are appended to on a resume: rows beyond `start` are dropped first, so that a
     run that was killed after its last snapshot leaves no iteration twice. A `muted` recorder
-    watches the loss and writes nothing: that of all processes but the first.
+    watches the loss and writes nothing: that of all processes but the first. One that is `told` what
+    goes to the log, line by line (`keep`), writes no lines of its own there.
     """
 
     def __init__(
@@ -101,10 +116,11 @@ class Recorder:
         iters_per_epoch: float,
         seconds: float = 0.0,
         muted: bool = False,
+        told: bool = False,
     ) -> None:
         self.iters_per_epoch, self.began = iters_per_epoch, time.monotonic() - seconds
         self.title, self.max_iter = title, max_iter
-        self.muted, self.to_stderr = muted, log is None
+        self.muted, self.told = muted, told
         shown = not muted and log is not None
         self._line = line if shown else lambda text: None
         self._log = None
@@ -129,12 +145,18 @@ class Recorder:
 
     def say(self, text: str, source: str = "solver.cpp") -> None:
         """A line in Caffe's (glog's) form; `source` is the file of Caffe that says it."""
-        if self.muted:
+        if self.muted or self.told:
             return
         if self._log is None:
             glog.say(text, source)
             return
         self._log.write(f"{glog.stamp(source)}{text}\n")
+        self._log.flush()
+
+    def keep(self, text: str) -> None:
+        """A line of the log that Caffe itself wrote, as it is."""
+        assert self._log is not None, "a log is kept in a file"
+        self._log.write(f"{text}\n")
         self._log.flush()
 
     def see(self, event: Event) -> None:

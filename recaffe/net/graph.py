@@ -190,3 +190,11 @@ def loss_weights(layers: Iterable[Layer]) -> dict[str, float]:
 def names(layers: Iterable[Layer]) -> list[str]:
     """Layer names in order."""
     return [x.name for x in layers]
+
+
+def judges(layers: Sequence[Layer]) -> tuple[str, str]:
+    """The top-1 accuracy's and the main loss's blob of a test net; empty for what it hasn't."""
+    top_1 = [x.top[0] for x in layers if x.type == "Accuracy" and x.accuracy_param.top_k == 1]
+    losses = [x.top[0] for x in layers if x.type in CLASS_LOSSES and x.top]
+    losses = losses or [x.top[0] for x in layers if x.type in LOSSES and x.top]
+    return top_1[-1] if top_1 else "", losses[-1] if losses else ""

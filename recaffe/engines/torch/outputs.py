@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -73,11 +71,3 @@ def _weight(
             labels = labels[labels != layer.accuracy_param.ignore_label]
         return torch.bincount(labels, minlength=classes).double()
     return valid(layer, labels).double() if counts_labels(layer) else float(pictures)
-
-
-def named(layers: Sequence[pb.LayerParameter]) -> tuple[str, str]:
-    """The top-1 accuracy's and the main loss's blob of a test net; empty for what it hasn't."""
-    top_1 = [x.top[0] for x in layers if x.type == "Accuracy" and x.accuracy_param.top_k == 1]
-    losses = [x.top[0] for x in layers if x.type in graph.CLASS_LOSSES and x.top]
-    losses = losses or [x.top[0] for x in layers if x.type in graph.LOSSES and x.top]
-    return top_1[-1] if top_1 else "", losses[-1] if losses else ""

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from recaffe.engines.base import Predictions, PredictJob
+from recaffe.engines.scoring import check_shape, data_layer, input_layer
 from recaffe.engines.torch.allocator import keep_freed_memory
 from recaffe.engines.torch.data import Feed
 from recaffe.engines.torch.devices import pick_device
 from recaffe.engines.torch.net import Net
-from recaffe.errors import NetError
 from recaffe.lmdb import read
 from recaffe.net import weights
 from recaffe.net.parse import read_net
@@ -28,15 +28,12 @@ def predict(job: PredictJob, blob: str = "", title: str = "test") -> Predictions
     if device.type == "cpu":
         keep_freed_memory()
     param = read_net(job.deploy)
-    source = next((x for x in param.layer if x.type == "Input"), None)
-    if source is None:
-        raise NetError(f"{job.deploy} has no Input layer; it is not a deploy net.")
+    source = input_layer(job, param)
     top, label = source.top[0], "label"
-    data = Feed(pb.NetParameter(layer=[_data_layer(job, top, label)]), pb.TEST, seed=0)
+    data = Feed(pb.NetParameter(layer=[data_layer(job, top, label)]), pb.TEST, seed=0)
     assert data.records is not None  # an LMDB has an end
-    shape, wanted = data.shapes[top], tuple(source.input_param.shape[0].dim)
-    if shape[1:] != wanted[1:]:
-        raise NetError(f"{job.deploy} wants {wanted[1:]}, the records give {shape[1:]}.")
+    shape = data.shapes[top]
+    check_shape(job, source, shape[1:])
     source.input_param.shape[0].dim[0] = job.batch_size
     net = Net(param, pb.TEST, {top: shape})
     net.load(weights.read(job.weights, net.layers))
@@ -52,16 +49,3 @@ def predict(job: PredictJob, blob: str = "", title: str = "test") -> Predictions
                 value = value.mean((2, 3))
             rows.append(value.reshape(batch.size, -1).cpu().numpy())
     return Predictions(np.concatenate(rows), np.concatenate(labels), read.keys(job.lmdb))
-
-
-def _data_layer(job: PredictJob, top: str, label: str) -> pb.LayerParameter:
-    layer = pb.LayerParameter(name="data", type="Data", top=[top, label])
-    layer.data_param.source = str(job.lmdb)
-    layer.data_param.batch_size = job.batch_size
-    layer.data_param.backend = pb.DataParameter.LMDB
-    layer.transform_param.crop_size = job.crop_size
-    layer.transform_param.scale = job.scale
-    if job.mean_file is not None:
-        layer.transform_param.mean_file = str(job.mean_file)
-    layer.transform_param.mean_value.extend(job.mean_values)
-    return layer

@@ -16,8 +16,9 @@ from recaffe.engines.torch.devices import autocast, keeps_channels_last
 from recaffe.engines.torch.distributed import Group
 from recaffe.engines.torch.net import Net
 from recaffe.engines.torch.nets import Source
-from recaffe.engines.torch.outputs import Means, named
+from recaffe.engines.torch.outputs import Means
 from recaffe.engines.torch.upload import on_device
+from recaffe.net import graph
 from recaffe.net.shapes import takes_any_batch
 
 
@@ -44,7 +45,7 @@ class Tester:
             channels_last=self.channels_last,
         )
         self.net.to(device)
-        self.accuracy, self.loss = named(self.net.layers)
+        self.accuracy, self.loss = graph.judges(self.net.layers)
         own = self.feed.batch_size // group.world
         self.once = self.feed.records is not None and (
             self.feed.records % self.feed.batch_size == 0 or takes_any_batch(self.net.walked, own)

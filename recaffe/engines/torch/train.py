@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recaffe.engines import signals
 from recaffe.engines.base import Output, Snapshot, Step, TrainJob, TrainResult
-from recaffe.engines.events import Best, Recorder
+from recaffe.engines.events import Best, Recorder, check_selection
 from recaffe.engines.store import alone
 from recaffe.engines.torch import devices, distributed, losses, memory, nets, parts, prefix
 from recaffe.engines.torch.allocator import keep_freed_memory
@@ -29,7 +29,7 @@ from recaffe.engines.torch.snapshots import Store, restore_from
 from recaffe.engines.torch.solvers import make_solver
 from recaffe.engines.torch.tester import Tester
 from recaffe.engines.torch.upload import on_device, split
-from recaffe.errors import ConfigError, Interrupted, TrainError, is_out_of_memory
+from recaffe.errors import Interrupted, TrainError, is_out_of_memory
 from recaffe.files import sha256, write_bytes
 from recaffe.net import weights
 
@@ -98,7 +98,9 @@ class Trainer:
             Tester(s, i, self.net, job, group, device, self.seed, p.test_iter[i], total)
             for i, s in enumerate(tested)
         ]
-        self._check_selection()
+        check_selection(
+            job, bool(self.testers) and bool(self.testers[0].accuracy or self.testers[0].loss)
+        )
         self.start = nets.start_weights(job, p)
         self._load_weights()
         self.net.to(device)
@@ -133,17 +135,6 @@ class Trainer:
         noted = saved or self.noted
         drawn = noted["seed"] if "seed" in noted else secrets.randbelow(2**31)
         return self.group.from_first(drawn)
-
-    def _check_selection(self) -> None:
-        if self.job.select != "best":
-            return
-        if self.store is None or self.job.final is None:
-            raise ConfigError("select: best wants a folder for snapshots and a place for the best.")
-        if not self.testers or not (self.testers[0].accuracy or self.testers[0].loss):
-            raise ConfigError(
-                "select is best, but nothing says which snapshot is: the solver tests no net, or that "
-                "net has neither a top-1 Accuracy nor a loss in TEST. Set select: last, or add them."
-            )
 
     def _load_weights(self) -> None:
         for path in self.start:
