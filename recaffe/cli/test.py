@@ -42,6 +42,7 @@ def main(args: argparse.Namespace) -> int:
     options.existing(args.weights)
     options.check_has_data(net, "TEST", args.model)
     from recaffe.engines.torch.data import Feed
+    from recaffe.engines.torch.memory import explained_pass
     from recaffe.engines.torch.net import Net
     from recaffe.proto import caffe_pb2 as pb
 
@@ -50,14 +51,15 @@ def main(args: argparse.Namespace) -> int:
     feed = Feed(net, pb.TEST, 0, level=args.level, stages=tuple(net.state.stage))
     built = Net(net, pb.TEST, feed.shapes)
     built.load(options.weights_for(built.walked, args.weights))
-    built.to(device)
-    if args.all:
-        _check_last_batch(built, feed, args.model)
-        say("Running over each record once.")
-        outputs = _means_of_records(built, feed, device)
-    else:
-        say(f"Running for {args.iterations} iterations.")
-        outputs = _means_of_batches(built, feed.batches(), args.iterations, device)
+    with explained_pass(built.walked, device, feed.batch_size, "batch_size of the data layer"):
+        built.to(device)
+        if args.all:
+            _check_last_batch(built, feed, args.model)
+            say("Running over each record once.")
+            outputs = _means_of_records(built, feed, device)
+        else:
+            say(f"Running for {args.iterations} iterations.")
+            outputs = _means_of_batches(built, feed.batches(), args.iterations, device)
     say(f"Loss: {number(sum(o.weight * o.value for o in outputs))}")
     for o in outputs:
         part = f" (* {number(o.weight)} = {number(o.weight * o.value)} loss)" if o.weight else ""

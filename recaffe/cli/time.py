@@ -42,6 +42,7 @@ def main(args: argparse.Namespace) -> int:
     walked = options.walk(net, args.phase, options.input_size(args.input))
     import torch
 
+    from recaffe.engines.torch.memory import explained_pass
     from recaffe.engines.torch.net import Net
     from recaffe.engines.torch.timing import measure
     from recaffe.glog import say
@@ -59,9 +60,12 @@ def main(args: argparse.Namespace) -> int:
     built = Net(net, pb.Phase.Value(args.phase), shapes)
     if args.weights:
         built.load(options.weights_for(walked, args.weights))
-    built.to(device)
     torch.manual_seed(0)
-    costs = measure(built, _batches(net, args.phase, shapes, device), args.iterations)
+    batch = next((shape[0] for shape in shapes.values() if shape), 1)
+    setting = "batch_size of the data layer"
+    with explained_pass(built.walked, device, batch, setting, training=True):
+        built.to(device)
+        costs = measure(built, _batches(net, args.phase, shapes, device), args.iterations)
     _report(costs)
     return 0
 

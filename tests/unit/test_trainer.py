@@ -5,70 +5,26 @@ from __future__ import annotations
 import math
 import os
 import re
-import resource
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from recaffe import config
-from recaffe.config import ROOT
-from recaffe.engines.base import TrainJob, TrainResult
-from recaffe.engines.torch import losses as losses_of
-from recaffe.engines.torch import memory, nets
+from recaffe.engines.base import TrainJob
+from recaffe.engines.torch import nets
 from recaffe.engines.torch.data import Feed
-from recaffe.engines.torch.devices import keeps_channels_last, numerics, pick_device, processes
 from recaffe.engines.torch.net import Net
-from recaffe.engines.torch.replica import Replica
 from recaffe.engines.torch.train import train
-from recaffe.errors import ConfigError, Interrupted, MachineError, TrainError
+from recaffe.errors import ConfigError, Interrupted, MachineError
 from recaffe.net import weights
 from recaffe.net.parse import read_net
 from recaffe.proto import caffe_pb2 as pb
-from tests.training import BATCH_NORM, IGNORE, write_training
-
-CPU = torch.device("cpu")
-LINE = re.compile(r"^I\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ (\w+\.cpp):\d+\] (.*)$")
-
-
-def lines(text: str) -> list[str]:
-    """What Caffe's log lines say; anything else is not a line."""
-    return [m.group(2) for line in text.splitlines() if (m := LINE.match(line))]
-
-
-def logged(job: TrainJob) -> tuple[list[str], TrainResult]:
-    log = job.solver.with_name("log")
-    result = train(replace(job, log=log, device="cpu"))
-    return lines(log.read_text()), result
-
-
-def losses(said: list[str]) -> list[float]:
-    found = [re.match(r"Iteration \d+ \(.*\), loss = (\S+)$", line) for line in said]
-    return [float(m.group(1)) for m in found if m]
-
-
-def same(one: Path, two: Path, tolerance: float = 0.0) -> bool:
-    a, b = weights.read(one), weights.read(two)
-    return all(
-        np.abs(x - y).max() <= tolerance * np.abs(x).max()
-        for name in a
-        for x, y in zip(a[name], b[name], strict=True)
-    )
-
-
-def final(folder: Path, **changes: object) -> Path:
-    """The weights that a training in `folder` ends with; keys of TrainJob may be changed."""
-    job = TrainJob(folder / "solver.prototxt", device="cpu", log=folder / "log")
-    train(replace(job, **changes))  # type: ignore[arg-type]
-    return folder / "snap_iter_16.caffemodel"
+from tests.training import IGNORE, write_training
+from tests.unit.trained import CPU, final, lines, logged, losses, same
 
 
 def test_a_caffe_users_solver_leaves_what_caffe_leaves_and_a_note(
@@ -298,195 +254,3 @@ def test_sigterm_stops_after_a_snapshot_that_the_message_names(tmp_path: Path) -
         train(job)
     (state,) = tmp_path.glob("snap_iter_*.solverstate")
     assert f"Go on from {state}" in str(stopped.value)
-
-
-@pytest.mark.parametrize("middle", ["", BATCH_NORM])
-def test_bf16_learns_as_fp32_does(tmp_path: Path, middle: str) -> None:
-    solver = write_training(tmp_path, middle=middle, drop=0.0, average_loss=1)
-    wide, _ = logged(TrainJob(solver))
-    half, result = logged(TrainJob(solver, precision="bf16"))
-    assert losses(half) != losses(wide), "bf16 would have no effect"
-    assert losses(half) == pytest.approx(losses(wide), rel=0.05, abs=0.02)
-    assert result.val_accuracy > 0.8
-
-
-def test_bf16_keeps_losses_and_statistics_in_float32(tmp_path: Path) -> None:
-    solver = write_training(tmp_path, middle=BATCH_NORM)
-    net = read_net(nets.read_solver(solver).net)
-    feed = Feed(net, pb.TRAIN, 0)
-    module = Net(net, pb.TRAIN, feed.shapes)
-    with torch.autocast("cpu", torch.bfloat16):
-        blobs = module(next(feed.batches()).to(CPU))
-    assert blobs["fc"].dtype == blobs["pool"].dtype == torch.bfloat16
-    assert blobs["loss"].dtype == blobs["aux_loss"].dtype == torch.float32
-    assert all(p.dtype == torch.float32 for p in module.parameters())
-
-
-def test_tf32_on_a_cpu_is_fp32_and_says_so(tmp_path: Path) -> None:
-    write_training(tmp_path)
-    exact = final(tmp_path).read_bytes()
-    assert final(tmp_path, precision="tf32").read_bytes() == exact
-    assert "the CPU computes in fp32" in (tmp_path / "log").read_text()
-    with pytest.raises(ConfigError, match="precision is 'fp16'; it can be fp32, tf32, bf16"):
-        final(tmp_path, precision="fp16")
-
-
-def test_switches_are_set_for_the_run_and_put_back(tmp_path: Path) -> None:
-    job = TrainJob(tmp_path, precision="tf32", deterministic=True)
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    with numerics(job, CPU):
-        assert torch.are_deterministic_algorithms_enabled()
-        assert torch.backends.cudnn.deterministic
-        assert not torch.backends.cudnn.benchmark
-        assert torch.backends.cuda.matmul.allow_tf32
-        assert torch.backends.cudnn.allow_tf32
-    with numerics(replace(job, precision="fp32", deterministic=False), CPU):
-        assert not torch.backends.cuda.matmul.allow_tf32
-        assert not torch.backends.cudnn.allow_tf32
-        assert torch.backends.cudnn.benchmark
-    assert not torch.are_deterministic_algorithms_enabled()
-    assert before == (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
-
-
-def test_the_page_cache_counts_as_free_memory() -> None:
-    stat = "anon 5000\ninactive_file 300\nactive_file 20\nslab 7\n"
-    assert memory._reclaimable(stat) == 320
-
-
-def test_tf32_is_off_wherever_a_device_is_picked() -> None:
-    torch.backends.cudnn.allow_tf32 = True  # PyTorch's default
-    pick_device("cpu")
-    assert not torch.backends.cudnn.allow_tf32
-
-
-def test_devices_are_what_the_machine_has() -> None:
-    assert pick_device("cpu").type == "cpu"
-    assert processes(3, "cpu", 6) == 3
-    assert processes("auto", "cpu", 6) == 1
-    with pytest.raises(ConfigError, match="device is 'gpu'; it can be auto, cpu, cuda"):
-        pick_device("gpu")
-    if not torch.cuda.is_available():
-        assert pick_device("auto").type == "cpu"
-        with pytest.raises(TrainError, match="PyTorch sees no GPU"):
-            pick_device("cuda:1")
-    cuda = torch.device("cuda")
-    assert keeps_channels_last("auto", "fp32", CPU)
-    assert keeps_channels_last("auto", "bf16", cuda)
-    assert not keeps_channels_last("auto", "fp32", cuda)
-    assert not keeps_channels_last(False, "bf16", cuda)
-
-
-@pytest.mark.parametrize("loss", ["", IGNORE, "loss_param { normalization: NONE }"])
-@pytest.mark.parametrize("micro_batch", [1, 2, 4])
-def test_a_batch_in_parts_is_the_whole_batch(tmp_path: Path, loss: str, micro_batch: int) -> None:
-    write_training(tmp_path, loss=loss, base_lr=0.005)
-    final(tmp_path, final=tmp_path / "whole")
-    shown = losses(lines((tmp_path / "log").read_text()))
-    whole = tmp_path / "whole"
-    parts = final(tmp_path, micro_batch=micro_batch)
-    assert same(whole, parts, 2e-5)
-    assert losses(lines((tmp_path / "log").read_text())) == pytest.approx(shown, rel=1e-4)
-
-
-def test_a_micro_batch_that_does_not_divide_names_those_that_do(tmp_path: Path) -> None:
-    write_training(tmp_path)
-    with pytest.raises(ConfigError, match="micro_batch is 3.*the 8 pictures.*can be 8, 4, 2, 1"):
-        final(tmp_path, micro_batch=3)
-
-
-def test_batch_size_auto_is_the_nets_own_in_parts_that_fit() -> None:
-    row = {"weights": "none", "batch_size": "auto"}
-    for net, own in (("squeezenet_v1.1", 32), ("lenet", 64)):
-        run = config.complete({"dataset": "d", "images": "x", "runs": {"a": {**row, "net": net}}})
-        assert run["runs"]["a"]["batch_size"] == own
-        assert run["runs"]["a"]["micro_batch"] == "auto"
-
-
-def test_the_largest_part_that_fits_is_found() -> None:
-    tried: list[int] = []
-    assert memory.largest(48, lambda n: bool(tried.append(n)) or n <= 13) == 12
-    assert tried == [48, 24, 16, 12]
-    assert memory.largest(48, lambda n: False) == 0
-
-
-LIMITED = """
-    import resource, sys
-    from pathlib import Path
-    from recaffe.engines.base import TrainJob
-    from recaffe.engines.torch.train import Trainer, train
-    from recaffe.engines.torch import distributed, memory
-    from recaffe.errors import RecaffeError
-    import torch
-    torch.set_num_threads(1)
-    job = TrainJob(Path(sys.argv[1]), device="cpu", micro_batch=sys.argv[2])
-    if sys.argv[2] == "0":
-        job = TrainJob(Path(sys.argv[1]), device="cpu")
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[3]),) * 2)
-    try:
-        print("trained", train(job).iteration)
-    except RecaffeError as error:
-        print("recaffe:", error)
-"""
-
-
-def limited(solver: Path, micro_batch: str, extra: int) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(LIMITED), str(solver), micro_batch, str(extra)],
-        capture_output=True, text=True, cwd=ROOT, check=False, timeout=60,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
-    )  # fmt: skip
-    return done.stdout + done.stderr
-
-
-def test_running_out_of_memory_names_numbers_and_what_would_fit(tmp_path: Path) -> None:
-    wide = 'layer { name: "wide" type: "Convolution" bottom: "data" top: "wide" ' \
-        'convolution_param { num_output: 2000 kernel_size: 1 weight_filler { type: "xavier" } } }' \
-        'layer { name: "thin" type: "Pooling" bottom: "wide" top: "thin" pooling_param { pool: AVE global_pooling: true } }' \
-        'layer { name: "mute" type: "InnerProduct" bottom: "thin" top: "more" inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }' \
-        'layer { name: "third" type: "SoftmaxWithLoss" bottom: "more" bottom: "label" top: "third" }'  # fmt: skip
-    solver = write_training(tmp_path, batch=1024, middle=wide, max_iter=1, test_interval=100)
-    said = limited(solver, "0", 900 * 2**20)
-    assert re.search(
-        r"recaffe: Out of memory: 1024 pictures at once need about 1\.\d GiB in float32, and \d+\.\d "
-        r"(GiB|MiB) were free\. micro_batch: (\d+) \(or auto\) trains the same batch of 1024 in parts; "
-        r"so does batch_size: (\d+) with iter_size: (\d+)", said,
-    ), said  # fmt: skip
-    batch, iters = map(int, re.findall(r"batch_size: (\d+) with iter_size: (\d+)", said)[0])
-    assert batch * iters == 1024
-    assert "Traceback" not in said
-    assert "trained 1" in limited(solver, "auto", 900 * 2**20)
-
-
-def test_needed_memory_grows_with_pictures_but_for_the_weights(tmp_path: Path) -> None:
-    solver = write_training(tmp_path)
-    net = read_net(nets.read_solver(solver).net)
-    walked = Net(net, pb.TRAIN, Feed(net, pb.TRAIN, 0).shapes).walked
-    two, four, eight = (memory.needed(walked, n) for n in (2, 4, 8))
-    assert eight - four == 2 * (four - two)
-    assert two - (four - two) > 0, "the weights' share"
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    assert soft == resource.RLIM_INFINITY
-    assert 2**20 < memory.available(CPU) < 2**50
-
-
-def test_what_torch_compile_cannot_do_runs_as_it_is(tmp_path: Path) -> None:
-    from torch._dynamo.exc import TorchDynamoException
-
-    net = read_net(nets.read_solver(write_training(tmp_path, drop=0.0)).net)
-    feed = Feed(net, pb.TRAIN, 0)
-    module = Net(net, pb.TRAIN, feed.shapes)
-    replica = Replica(module, losses_of.terms(module.walked, "small"), "fp32")
-    inputs, shares, said = next(feed.batches()).to(CPU), [1.0, 1.0], list[str]()
-    plain, _ = replica(inputs, shares)
-    replica.compile_net(said.append)
-
-    def broken(_: object) -> dict[str, torch.Tensor]:
-        raise TorchDynamoException("No working C++ compiler found")
-
-    replica.compiled = broken
-    assert torch.equal(replica(inputs, shares)[0], plain)
-    assert said == [
-        "compile: torch.compile can't do this net here, so it runs as it is "
-        "(No working C++ compiler found)"
-    ]

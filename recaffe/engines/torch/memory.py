@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import resource
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
-from recaffe.errors import ConfigError, NetError
+from recaffe.errors import ConfigError, NetError, TrainError, is_out_of_memory
+from recaffe.free_memory import free_memory
 from recaffe.net.graph import DATA
 from recaffe.net.shapes import LayerShapes, count
 from recaffe.net.summary import memory, parameters
 
 # What estimates leave out (libraries' own copies and workspaces, fragments) takes as much again.
 SHARE = 0.5
-_CGROUPS = (
-    ("/sys/fs/cgroup", "memory.max", "memory.current"),
-    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-)
 
 
-def needed(net: Sequence[LayerShapes], pictures: int) -> int:
-    """Bytes that training on so many pictures at once holds, in float32; `net` has any batch."""
+def needed(net: Sequence[LayerShapes], pictures: int, training: bool = True) -> int:
+    """Bytes that so many pictures at once hold, in float32, in training or in a pass forward alone.
+
+    `net` has any batch.
+    """
     whole = memory(net)
-    blobs = whole.activations + whole.gradients
-    batch = next(t[0] for s in net if s.layer.type in DATA for t in s.tops if t)
-    return whole.total - blobs + blobs * pictures // batch
+    blobs = whole.activations + (whole.gradients if training else 0)
+    weights = whole.weights + (whole.weight_gradients + whole.momentum if training else 0)
+    batch = next((t[0] for s in net if s.layer.type in DATA for t in s.tops if t), pictures)
+    return weights + blobs * pictures // batch
 
 
 def available(device: torch.device) -> int:
@@ -38,7 +37,7 @@ def available(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min([_free(), *_free_in_cgroup(), *_free_address_space()])
+    return free_memory()
 
 
 def check_weights(net: Sequence[LayerShapes]) -> None:
@@ -86,6 +85,40 @@ def by_estimate(net: Sequence[LayerShapes], device: torch.device) -> Callable[[i
     return lambda pictures: needed(net, pictures) <= limit
 
 
+@contextmanager
+def explained(message: Callable[[], str]) -> Iterator[None]:
+    """Turns running out of memory within into a `TrainError` with this message."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainError(message()) from error
+
+
+@contextmanager
+def explained_pass(
+    net: Sequence[LayerShapes],
+    device: torch.device,
+    pictures: int,
+    setting: str,
+    training: bool = False,
+) -> Iterator[None]:
+    """Turns running out of memory in passes over `pictures` at once into a `TrainError`.
+
+    It names a number that should fit; `setting` is what to set to it.
+    """
+    free = available(device)
+
+    def message() -> str:
+        fitting = _largest_below(pictures, net, free, training)
+        advice = f"Set {setting} to {fitting}." if fitting else _NOTHING_FITS
+        return f"{_shortage(net, device, pictures, free, training)} {advice}"
+
+    with explained(message):
+        yield
+
+
 def explain(
     net: Sequence[LayerShapes],
     device: torch.device,
@@ -99,19 +132,10 @@ def explain(
     `free` bytes were there before the step; `batch` is batch_size and iter_size, for all processes.
     """
     batch_size, iter_size = batch
-    # The step did fail, so an estimate that says otherwise is too low.
-    low = lambda n: n < pictures and needed(net, n) <= SHARE * free  # noqa: E731 - one use
-    fitting = largest(pictures, low)
-    place = "the GPU's memory" if device.type == "cuda" else "memory"
-    said = (
-        f"Out of {place}: {pictures} pictures at once need about {in_gib(needed(net, pictures))} in "
-        f"float32, and {in_gib(free)} were free."
-    )
+    fitting = _largest_below(pictures, net, free, training=True)
+    said = _shortage(net, device, pictures, free, training=True)
     if not fitting:
-        return (
-            f"{said} Not even one picture fits. Take a smaller net or crop_size, or a device with "
-            "more memory."
-        )
+        return f"{said} {_NOTHING_FITS}"
     parts = pictures // fitting
     smaller = max(d for d in divisors(batch_size) if d <= fitting * world)
     said += f" micro_batch: {fitting} (or auto) trains the same batch of {batch_size} in parts"
@@ -123,47 +147,27 @@ def explain(
     return f"{said}."
 
 
-def in_gib(size: float) -> str:
-    """Bytes as a person reads them."""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:.1f} MiB"
+_NOTHING_FITS = (
+    "Not even one picture fits. Take a smaller net or crop_size, or a device with more memory."
+)
 
 
-def _free() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def _largest_below(pictures: int, net: Sequence[LayerShapes], free: int, training: bool) -> int:
+    """The largest part that should fit. The whole did fail: an estimate that it fits is too low."""
+    fits = lambda n: n < pictures and needed(net, n, training) <= SHARE * free  # noqa: E731 - one use
+    return largest(pictures, fits)
 
 
-def _free_in_cgroup() -> list[int]:
-    for root, limit, used in _CGROUPS:
-        folder = Path(root)
-        try:
-            free = int((folder / limit).read_text()) - int((folder / used).read_text())
-            return [free + _reclaimable((folder / "memory.stat").read_text())]
-        except (OSError, ValueError):  # no such group, or "max"
-            continue
-    return []
-
-
-def _reclaimable(stat: str) -> int:
-    """Bytes that count as used but are only the page cache's, an LMDB's pages above all."""
-    return sum(
-        int(line.split()[1])
-        for line in stat.splitlines()
-        if line.split()[0] in ("inactive_file", "active_file")
+def _shortage(
+    net: Sequence[LayerShapes], device: torch.device, pictures: int, free: int, training: bool
+) -> str:
+    place = "the GPU's memory" if device.type == "cuda" else "memory"
+    return (
+        f"Out of {place}: {pictures} pictures at once need about "
+        f"{in_gib(needed(net, pictures, training))} in float32, and {in_gib(free)} were free."
     )
 
 
-def _free_address_space() -> list[int]:
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY:
-        return []
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    except OSError:
-        return [limit]
-    return [limit - pages * os.sysconf("SC_PAGE_SIZE")]
+def in_gib(size: float) -> str:
+    """Bytes as a person reads them."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:.1f} MiB"

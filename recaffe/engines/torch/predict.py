@@ -10,6 +10,7 @@ from recaffe.engines.scoring import check_shape, data_layer, input_layer
 from recaffe.engines.torch.allocator import keep_freed_memory
 from recaffe.engines.torch.data import Feed
 from recaffe.engines.torch.devices import pick_device
+from recaffe.engines.torch.memory import explained_pass
 from recaffe.engines.torch.net import Net
 from recaffe.lmdb import read
 from recaffe.net import weights
@@ -37,10 +38,10 @@ def predict(job: PredictJob, blob: str = "", title: str = "test") -> Predictions
     source.input_param.shape[0].dim[0] = job.batch_size
     net = Net(param, pb.TEST, {top: shape})
     net.load(weights.read(job.weights, net.layers))
-    net.to(device)
     wanted_blob = blob or net.outputs[-1]
     rows, labels = [], []
-    with torch.no_grad():
+    with explained_pass(net.walked, device, job.batch_size, "test_batch_size"), torch.no_grad():
+        net.to(device)
         for batch in progress(data.once(), -(-data.records // job.batch_size), title, "batch"):
             blobs = batch.to(device, channels_last=True)
             labels.append(blobs.pop(label).cpu().numpy().astype(np.int64))

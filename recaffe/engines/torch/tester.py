@@ -14,12 +14,16 @@ from recaffe.engines.torch.data import Batch
 from recaffe.engines.torch.debug import Debug, Say
 from recaffe.engines.torch.devices import autocast, keeps_channels_last
 from recaffe.engines.torch.distributed import Group
+from recaffe.engines.torch.memory import explained_pass
 from recaffe.engines.torch.net import Net
 from recaffe.engines.torch.nets import Source
 from recaffe.engines.torch.outputs import Means
 from recaffe.engines.torch.upload import on_device
 from recaffe.net import graph
 from recaffe.net.shapes import takes_any_batch
+
+# Named by its places in the net and in a workflow's config.
+SETTING = "batch_size of the data layer in TEST (test_batch_size)"
 
 
 class Tester:
@@ -61,14 +65,16 @@ class Tester:
         """
         means = Means(self.net, self.device, self.feed.batch_size)
         batches = self.feed.once() if self.once else self._some()
-        for batch, blobs in on_device(batches, self.device, self.channels_last):
-            if look_up is not None:
-                look_up()
-            watch: AbstractContextManager[None] = nullcontext()
-            if debug is not None:
-                watch = Debug(self.net, debug).watching(blobs, backward=False)
-            with watch, autocast(self.precision, self.device):
-                means.add(self.net(blobs), batch.size)
+        own = self.feed.batch_size // self.group.world
+        with explained_pass(self.net.walked, self.device, own, SETTING):
+            for batch, blobs in on_device(batches, self.device, self.channels_last):
+                if look_up is not None:
+                    look_up()
+                watch: AbstractContextManager[None] = nullcontext()
+                if debug is not None:
+                    watch = Debug(self.net, debug).watching(blobs, backward=False)
+                with watch, autocast(self.precision, self.device):
+                    means.add(self.net(blobs), batch.size)
         outputs = means.outputs(self.group)
         first = {o.name: o.value for o in reversed(outputs)}
         total = sum(o.weight * o.value for o in outputs) if self.total else math.nan

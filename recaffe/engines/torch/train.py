@@ -29,7 +29,7 @@ from recaffe.engines.torch.snapshots import Store, restore_from
 from recaffe.engines.torch.solvers import make_solver
 from recaffe.engines.torch.tester import Tester
 from recaffe.engines.torch.upload import on_device, split
-from recaffe.errors import Interrupted, TrainError, is_out_of_memory
+from recaffe.errors import Interrupted, TrainError
 from recaffe.files import sha256, write_bytes
 from recaffe.net import weights
 
@@ -103,8 +103,10 @@ class Trainer:
         )
         self.start = nets.start_weights(job, p)
         self._load_weights()
-        self.net.to(device)
-        self.solver = make_solver(self.net, p)
+        self.free, self.parts = memory.available(device), 1
+        with memory.explained(self._out_of_memory):
+            self.net.to(device)
+            self.solver = make_solver(self.net, p)
         self.replica = Replica(self.net, self.terms, job.precision)
         self.iteration = 0
         self.asked = signals.Requests()
@@ -119,7 +121,6 @@ class Trainer:
         if job.compile:
             self.replica.compile_net(self.recorder.say)
         self.free = memory.available(device)
-        self.parts = 1
         self._announce([source, *tested])
 
     def close(self) -> None:
@@ -289,15 +290,11 @@ class Trainer:
         total: Tensor | None = None
         outputs: tuple[Output, ...] = ()
         for i in range(p.iter_size):
-            _, blobs = next(batches)
             last = i == p.iter_size - 1
             means = self._means() if display and last else None
-            try:
+            with memory.explained(self._out_of_memory):
+                _, blobs = next(batches)
                 loss = self._batch(blobs, i, last, display and p.debug_info, means)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise TrainError(self._out_of_memory()) from error
             total = loss if total is None else total + loss
             outputs = means.outputs(self.group) if means is not None else ()
         assert total is not None, "iter_size is at least 1"
