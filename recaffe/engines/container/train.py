@@ -1,0 +1,257 @@
+"""One training in one container: started, listened to, stopped, and gone at the end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from docker.client import DockerClient
+from docker.errors import APIError, DockerException, NotFound
+from docker.models.containers import Container
+from docker.types import LogConfig
+
+from recaffe import progress, stop
+from recaffe.engines import jobfile, signals
+from recaffe.engines.base import TrainJob, TrainResult
+from recaffe.engines.container import client, gpus
+from recaffe.engines.container.mounts import mounts
+from recaffe.errors import ConfigError, Interrupted, MachineError, TrainError
+from recaffe.files import write_text
+from recaffe.script import tell
+
+# Names the folder of a run's snapshots: a container that its workflow left behind is found by it.
+LABEL = "recaffe.snapshots"
+# Seconds that a stopped training has to write its last snapshot.
+GRACE = 600.0
+_BETWEEN_LOOKS = 0.2
+# What Python says of a module that isn't there, and of a package of it that isn't.
+_NO_RECAFFE = re.compile(r"No module named '?recaffe(\.engines(\.run)?)?'?\)?$", re.MULTILINE)
+_LINES = 5  # of what it said last, for the message
+
+
+def train(job: TrainJob, run: dict[str, Any], memory_mb: int, cpus: int) -> TrainResult:
+    """Train a workflow's job in the image `run["image"]`, with at most that memory and those CPUs.
+
+    Raises what the training raises there, `MachineError` and `ConfigError` for an engine, image or
+    GPU that isn't to be had, and `Interrupted` after SIGINT, SIGTERM or SIGHUP, once the training
+    has written its snapshot. The container is removed in any case.
+    """
+    _check_outside()
+    job = jobfile.absolute(job)
+    folder = job.snapshots
+    assert folder is not None, "a workflow's job"
+    wanted = gpus.requests(run["gpus"], job.device, job.devices)
+    if wanted and job.device == "auto":
+        # An engine that ignores the request must not train for days on the CPU.
+        job = replace(job, device="cuda")
+    folder.mkdir(parents=True, exist_ok=True)
+    files = folder / "job.json", folder / "result.json"
+    with (
+        signals.requests("stop", "stop") as asked,
+        client.connected() as engine,
+        _held(folder.parent),
+    ):
+        name, owner = f"recaffe-{uuid4().hex[:12]}", str(folder.parent)
+        try:
+            _end_leftovers(engine, owner, asked)
+            files[1].unlink(missing_ok=True)
+            write_text(files[0], jobfile.to_json(job))
+            container = engine.containers.create(
+                run["image"],
+                ["-m", "recaffe.engines.run", *map(str, files)],
+                name=name,
+                labels={LABEL: owner},
+                device_requests=wanted,
+                shm_size=run["shm_size"],
+                mounts=mounts(job),
+                **_confinement(engine.info(), memory_mb, cpus),
+            )
+            last = _follow(container, job.title, asked)
+            state = _state(container)
+        except DockerException as error:
+            raise client.refusal(error, run["image"]) from error
+        finally:
+            # By name: an interrupt may have come before `create` returned.
+            with suppress(NotFound):
+                engine.api.remove_container(name, force=True)
+    return _result(state, files[1], asked, last, run["image"], memory_mb)
+
+
+def _check_outside() -> None:
+    """Raises `ConfigError` in a job that itself runs in an image, where no engine can be reached."""
+    for name in ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER"):
+        if image := os.environ.get(name):
+            raise ConfigError(
+                f"runtime is docker, but this rule already runs in the image {image} "
+                "(--use-singularity), from where no container engine can be reached. Set runtime: "
+                "host, since that image has the engines too, or leave out --use-singularity."
+            )
+
+
+def _confinement(info: dict[str, Any], memory_mb: int, cpus: int) -> dict[str, Any]:
+    """All that a container may not do, as arguments of `create`."""
+    if memory_mb > 0 and not info.get("MemoryLimit", True):
+        tell("The container engine can't limit memory on this machine: mem_mb is not enforced.")
+    limits: dict[str, Any] = {"nano_cpus": int(min(cpus, info["NCPU"]) * 1e9)}
+    if memory_mb > 0:
+        # As much with swap as without: none.
+        limits["mem_limit"] = limits["memswap_limit"] = f"{memory_mb}m"
+    rootless = any("rootless" in option for option in info.get("SecurityOptions") or ())
+    return {
+        # A rootless engine's root is the user who runs it.
+        "user": "0:0" if rootless else f"{os.getuid()}:{os.getgid()}",
+        "group_add": [] if rootless else [str(group) for group in os.getgroups()],
+        "entrypoint": ["python"],
+        # Nets name their data relative to where the workflow runs.
+        "working_dir": str(Path.cwd()),
+        "environment": {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"},
+        "network_mode": "none",
+        # The name of the machine must be known to it: processes that train together meet there.
+        "hostname": "localhost",
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "init": True,
+        # It is read as it is said; nobody would read it again.
+        "log_config": LogConfig(type="none"),
+        **limits,
+    }
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a run's snapshots against other workflows; a killed one's hold is gone with it.
+
+    Raises `TrainError` if another one has it.
+    """
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainError(
+                f"Another workflow trains in a container for {folder}. Wait until it ends, or stop it."
+            ) from error
+        except OSError:
+            pass  # a disk that knows no locks
+        yield
+    finally:
+        os.close(held)
+
+
+def _end_leftovers(engine: DockerClient, owner: str, asked: signals.Requests) -> None:
+    """Stop, after a snapshot, and remove what a killed workflow left of this run."""
+    for left in engine.containers.list(all=True, filters={"label": f"{LABEL}={owner}"}):
+        tell(f"Ending the container {left.name}, which a killed workflow left behind.")
+        with suppress(NotFound):
+            _end(left)
+            deadline = time.monotonic() + GRACE
+            while _is_running(left) and time.monotonic() < deadline:
+                if asked.asked == signals.STOP:
+                    raise Interrupted(stop.MESSAGE)
+                time.sleep(_BETWEEN_LOOKS)
+            left.remove(force=True)
+
+
+def _follow(container: Container, title: str, asked: signals.Requests) -> deque[str]:
+    """Start it, pass on what it says and the wish to stop, until it ends; returns its last lines."""
+    last: deque[str] = deque(maxlen=_LINES)
+    # Before the start, so that no word is lost.
+    said = container.attach(stream=True, logs=False)
+    if asked.asked == signals.STOP:
+        raise Interrupted(stop.MESSAGE)
+    container.start()
+    listener = threading.Thread(target=_listen, args=(said, title, last), daemon=True)
+    listener.start()
+    deadline = None
+    # The stream can break, as when the engine itself is restarted, while the training goes on.
+    while listener.is_alive() or _is_running(container):
+        if asked.asked == signals.STOP and deadline is None:
+            _end(container)
+            deadline = time.monotonic() + GRACE
+        if deadline is not None and time.monotonic() > deadline:
+            break
+        listener.join(_BETWEEN_LOOKS)
+        if not listener.is_alive():
+            time.sleep(_BETWEEN_LOOKS)
+    return last
+
+
+def _listen(said: Iterable[bytes], title: str, last: deque[str]) -> None:
+    rest = b""
+    with suppress(
+        OSError, DockerException
+    ):  # the engine is gone: `_follow` looks what became of it
+        for chunk in said:
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                text = line.decode("utf-8", "replace")
+                last.append(text)
+                progress.relay(f"{text}\n", title)
+    if rest:
+        last.append(rest.decode("utf-8", "replace"))
+        progress.relay(f"{last[-1]}\n", title)
+
+
+def _end(container: Container) -> None:
+    with suppress(APIError):  # it has ended, or was never started
+        container.kill("SIGTERM")
+
+
+def _is_running(container: Container) -> bool:
+    container.reload()
+    return container.status in ("running", "restarting", "paused")
+
+
+def _state(container: Container) -> dict[str, Any]:
+    container.reload()
+    state: dict[str, Any] = container.attrs["State"]
+    return state
+
+
+def _result(
+    state: dict[str, Any],
+    file: Path,
+    asked: signals.Requests,
+    last: Iterable[str],
+    image: str,
+    memory_mb: int,
+) -> TrainResult:
+    """The result that the training left, or the reason why it left none."""
+    outcome, status = jobfile.read_outcome(file) or {}, int(state["ExitCode"])
+    if "result" in outcome:
+        return jobfile.result_of(outcome)
+    if state.get("OOMKilled"):
+        raise MachineError(
+            f"The training needed more than its container's {memory_mb} MB of memory. Give it more "
+            f"(--set-resources train:mem_mb={2 * memory_mb}, or in the profile), or set micro_batch; "
+            "then run the same command again to go on from the last snapshot."
+        )
+    if "error" in outcome:
+        return jobfile.result_of(outcome)
+    if asked.asked == signals.STOP:
+        raise Interrupted(stop.MESSAGE)
+    text = "\n".join(last)
+    if _NO_RECAFFE.search(text):
+        raise ConfigError(
+            f"The image {image} has no recaffe, or an older one that knows no trainings in "
+            "containers. Build it from this clone: make images."
+        )
+    if status == 137:
+        raise TrainError(
+            "The training's container was killed from outside. Run the same command again to go on "
+            "from the last snapshot."
+        )
+    raise TrainError(
+        f"The training's container ended with status {status} and without a result. What it said "
+        f"last:\n{text}"
+    )
