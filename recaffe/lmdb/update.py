@@ -3,6 +3,9 @@
 Snakemake removes a rule's outputs before it runs, so the LMDB lives in a folder that is no output,
 the store, and what is published under the output's name is a link to its file: one copy on disk.
 A kill leaves the store's old or new content, since LMDB's transactions are atomic.
+
+The disk never holds two copies: at any moment, less than twice what the LMDB took before, or what a
+new one takes where that is more. And what an update leaves is at most twice its records.
 """
 
 from __future__ import annotations
@@ -26,11 +29,11 @@ from recaffe.errors import DataError, MachineError, is_out_of_memory
 from recaffe.files import explain_os_error, write_aside
 from recaffe.lmdb import read, records
 from recaffe.lmdb.records import Record, UnknownError
+from recaffe.lmdb.room import Disk, Needs, used_pages
 from recaffe.lmdb.write import (
     Entry,
     cant_write,
     read_list,
-    record_size,
     to_datum,
     with_digests,
     write,
@@ -41,15 +44,11 @@ from recaffe.proto import caffe_pb2 as pb
 
 _DATA, _LOCK = "data.mdb", "lock"
 _KEPT = (_DATA, _LOCK, records.TABLE, records.NEXT)
-# Old and new pages stand side by side until the transaction ends: up to this many times the LMDB.
-# Beyond it, when about a quarter has changed, the old LMDB is removed and a new one built.
-_MOST_ON_DISK = 1.24
-# Share of free pages above which the LMDB is copied without them. LMDB uses freed pages again after
-# two transactions, so it takes up to 1.48 times its records; with a copy of a third of that, less
-# than 2.
-_MOST_FREE = 2 / 3
+# Share of free pages above which the LMDB is copied without them. The file is then at most 1.3 times
+# what it was before the update, and the copy less than half of that: less than 1.95 together.
+_MOST_FREE = 1 / 2
 _BROKEN = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.MapFullError)
-_ALLOT = 1 << 14  # bytes of disk that are allotted at a time
+_TURN = b"\0"  # a key that no record has
 
 
 def update(
@@ -122,9 +121,11 @@ def _change(
     wanted = {e.key: e for e in entries}
     puts = [e for e in entries if (r := old.get(e.key)) is None or r[:2] != (e.picture, e.label)]
     gone = [key for key in old if key not in wanted]
+    if not old:
+        raise UnknownError(f"{len(puts)} of {len(entries)} records are new or changed")
     with read.open_lmdb(store) as env:
-        stat = env.stat()
-    if not old or _copied(stat, len(puts), len(gone), len(entries)) > _MOST_ON_DISK:
+        needs = Needs(env, len(puts), len(gone), len(entries))
+    if needs.pages > needs.room:
         raise UnknownError(f"{len(puts)} of {len(entries)} records are new or changed")
     # The same picture in the LMDB already, under whatever key and label.
     same = {r.picture: (key, r.value) for key, r in old.items() if r}
@@ -138,11 +139,9 @@ def _change(
         to_datum, root=root, lmdb_settings=settings["lmdb"], scan_settings=settings["scan"]
     )
     if puts or gone:
-        tree = (stat["branch_pages"] + stat["leaf_pages"]) * stat["psize"]
-        growth = len(puts) * record_size(settings["lmdb"]) + 2 * tree
         with (
             worker_pool(min(threads, len(decode))) as pool,
-            _transaction(store, growth, out) as txn,
+            _transaction(store, needs, out) as txn,
         ):
             datums = progress(ordered_map(pool, work, decode, 1), len(decode), out.name, "img")
             for entry in puts:
@@ -161,17 +160,6 @@ def _change(
     return table
 
 
-def _copied(stat: Mapping[str, Any], puts: int, gone: int, wanted: int) -> float:
-    """Pages that an update takes, old and new ones, as a multiple of the larger LMDB, old or new."""
-    n, leaves = stat["entries"], stat["leaf_pages"]
-    tree = stat["branch_pages"] + leaves
-    # Small records share a page, which is copied for the sake of one; large ones have their own.
-    touched = 1 - max(0, 1 - (puts + gone) / n) ** (n / leaves)
-    new = puts * stat["overflow_pages"] / n + touched * tree
-    old = tree + stat["overflow_pages"]
-    return (old + new) / (old * max(1, wanted / n))
-
-
 def _relabelled(old: lmdb.Transaction, key: str, digest: str, label: int) -> bytes:
     value = old.get(key.encode())
     if value is None or hashlib.sha256(value).hexdigest() != digest:
@@ -185,19 +173,16 @@ class _Transaction:
     """`old` reads what was there before, `new` writes."""
 
     def __init__(
-        self, env: lmdb.Environment, old: lmdb.Transaction, new: lmdb.Transaction, fd: int
-    ):
-        self.old, self.new, self._fd = old, new, fd
-        stat, self._page = env.stat(), env.stat()["psize"]
-        # Pages of the tree that may have to be written anew.
-        self._tree = stat["branch_pages"] + stat["leaf_pages"] + 16
-        self._end = self._allotted = (env.info()["last_pgno"] + 1) * self._page
-        self._allot(4)  # for the list of free pages
+        self, disk: Disk, needs: Needs, old: lmdb.Transaction, new: lmdb.Transaction
+    ) -> None:
+        self.old, self.new = old, new
+        self._disk, self._page, self._tree = disk, needs.page, needs.tree
+        disk.take(needs.free_list)
 
     def put(self, key: str, value: bytes) -> None:
         self._touch()
         if len(value) > self._page // 4:  # else it may share a page
-            self._allot(len(value) // self._page + 1)
+            self._disk.take(len(value) // self._page + 1)
         self.new.put(key.encode(), value)
 
     def delete(self, key: str) -> None:
@@ -207,35 +192,29 @@ class _Transaction:
     def _touch(self) -> None:
         pages = min(self._tree, 2)
         self._tree -= pages
-        self._allot(pages)
-
-    def _allot(self, pages: int) -> None:
-        """Take the disk's blocks before LMDB writes to them through memory.
-
-        A disk that is full is an error here; there, it would kill the process.
-        """
-        self._end += pages * self._page
-        if self._end > self._allotted:
-            step = -(-(self._end - self._allotted) // _ALLOT) * _ALLOT
-            os.posix_fallocate(self._fd, self._allotted, step)
-            self._allotted += step
+        self._disk.take(pages)
 
 
 @contextmanager
-def _transaction(store: Path, growth: int, out: Path) -> Iterator[_Transaction]:
+def _transaction(store: Path, needs: Needs, out: Path) -> Iterator[_Transaction]:
     """One write transaction: all of the block or, on any exception or kill, nothing of it."""
     file = store / _DATA
-    size = file.stat().st_size + growth + (1 << 20)
+    size = file.stat().st_size + needs.room * needs.page + (1 << 20)
     try:
         # Through a map of the file, for else LMDB keeps all new records in memory to the end.
         # Without LMDB's own lock file: it can be missing or stale, and `_alone` has locked.
         with (
-            lmdb.open(str(store), map_size=size, lock=False, writemap=True) as env,
             file.open("r+b") as f,
-            env.begin() as old,
-            env.begin(write=True) as new,
+            lmdb.open(str(store), map_size=size, lock=False, writemap=True) as env,
         ):
-            yield _Transaction(env, old, new, f.fileno())
+            disk = Disk(f.fileno(), env, needs.room)
+            if needs.turn:
+                disk.take(needs.turn)
+                with env.begin(write=True) as turn:
+                    turn.put(_TURN, b"")
+                    turn.delete(_TURN)
+            with env.begin() as old, env.begin(write=True) as new:
+                yield _Transaction(disk, needs, old, new)
     except lmdb.Error as error:
         if isinstance(error, _BROKEN):
             raise UnknownError(f"LMDB can't update it ({error})") from error
@@ -262,8 +241,7 @@ def _compact(store: Path, new: Path) -> None:
     try:
         with read.open_lmdb(store) as env:
             stat, pages = env.stat(), env.info()["last_pgno"] + 1
-            used = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] + 2
-            if pages - used <= _MOST_FREE * pages:
+            if pages - used_pages(stat) <= _MOST_FREE * pages:
                 return
             with new.open("wb") as f:
                 env.copyfd(f.fileno(), compact=True)

@@ -27,7 +27,7 @@ Content = list[tuple[bytes, bytes]]
 def lists(tmp_path: Path) -> Lists:
     # tqdm's own lock is shared with forks, and one that is killed with it would never give it back.
     tqdm.set_lock(threading.RLock())
-    return Lists(tmp_path, width=32, height=32)
+    return Lists(tmp_path, width=64, height=64)
 
 
 def variants(lists: Lists) -> dict[str, tuple[dict[str, Item], Content]]:
