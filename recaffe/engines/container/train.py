@@ -18,12 +18,12 @@ from uuid import uuid4
 from docker.client import DockerClient
 from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
-from docker.types import LogConfig
 
 from recaffe import progress, stop
 from recaffe.engines import jobfile, signals
 from recaffe.engines.base import TrainJob, TrainResult
 from recaffe.engines.container import client, gpus
+from recaffe.engines.container.confinement import confinement
 from recaffe.engines.container.mounts import mounts
 from recaffe.errors import ConfigError, Interrupted, MachineError, TrainError
 from recaffe.files import write_text
@@ -66,15 +66,18 @@ def train(job: TrainJob, run: dict[str, Any], memory_mb: int, cpus: int) -> Trai
             _end_leftovers(engine, owner, asked)
             files[1].unlink(missing_ok=True)
             write_text(files[0], jobfile.to_json(job))
+            bounds = confinement(engine.info(), memory_mb, cpus, run["shm_size"])
+            if not wanted:
+                # Where NVIDIA's runtime is the default, an image's own variable would get it all GPUs.
+                bounds["environment"]["NVIDIA_VISIBLE_DEVICES"] = "void"
             container = engine.containers.create(
                 run["image"],
                 ["-m", "recaffe.engines.run", *map(str, files)],
                 name=name,
                 labels={LABEL: owner},
                 device_requests=wanted,
-                shm_size=run["shm_size"],
                 mounts=mounts(job),
-                **_confinement(engine.info(), memory_mb, cpus),
+                **bounds,
             )
             last = _follow(container, job.title, asked)
             state = _state(container)
@@ -96,35 +99,6 @@ def _check_outside() -> None:
                 "(--use-singularity), from where no container engine can be reached. Set runtime: "
                 "host, since that image has the engines too, or leave out --use-singularity."
             )
-
-
-def _confinement(info: dict[str, Any], memory_mb: int, cpus: int) -> dict[str, Any]:
-    """All that a container may not do, as arguments of `create`."""
-    if memory_mb > 0 and not info.get("MemoryLimit", True):
-        tell("The container engine can't limit memory on this machine: mem_mb is not enforced.")
-    limits: dict[str, Any] = {"nano_cpus": int(min(cpus, info["NCPU"]) * 1e9)}
-    if memory_mb > 0:
-        # As much with swap as without: none.
-        limits["mem_limit"] = limits["memswap_limit"] = f"{memory_mb}m"
-    rootless = any("rootless" in option for option in info.get("SecurityOptions") or ())
-    return {
-        # A rootless engine's root is the user who runs it.
-        "user": "0:0" if rootless else f"{os.getuid()}:{os.getgid()}",
-        "group_add": [] if rootless else [str(group) for group in os.getgroups()],
-        "entrypoint": ["python"],
-        # Nets name their data relative to where the workflow runs.
-        "working_dir": str(Path.cwd()),
-        "environment": {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"},
-        "network_mode": "none",
-        # The name of the machine must be known to it: processes that train together meet there.
-        "hostname": "localhost",
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
-        "init": True,
-        # It is read as it is said; nobody would read it again.
-        "log_config": LogConfig(type="none"),
-        **limits,
-    }
 
 
 @contextmanager
