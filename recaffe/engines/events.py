@@ -47,16 +47,30 @@ class Watcher:
 class Best:
     """The best validation so far: highest accuracy, then lowest loss, then earliest.
 
-    A net without an Accuracy layer is judged by its loss alone.
+    A net without an Accuracy layer is judged by its loss alone. `worse` counts the validations since,
+    the last of them at iteration `seen`.
     """
 
     def __init__(
-        self, iteration: int = -1, accuracy: float = -1.0, loss: float = math.inf, worse: int = 0
+        self,
+        iteration: int = -1,
+        accuracy: float = -1.0,
+        loss: float = math.inf,
+        worse: int = 0,
+        seen: int = -1,
     ):
-        self.iteration, self.accuracy, self.loss, self.worse = iteration, accuracy, loss, worse
+        self.iteration, self.accuracy, self.loss = iteration, accuracy, loss
+        self.worse, self.seen = worse, seen
 
     def see(self, test: Test) -> bool:
-        """Whether this validation is the new best; else one more that wasn't."""
+        """Whether this validation is the new best; else one more that wasn't.
+
+        One that was seen before counts once: a run whose patience was raised begins with the test that
+        had ended it.
+        """
+        if test.iteration == self.seen:
+            return False
+        self.seen = test.iteration
         accuracy = -1.0 if math.isnan(test.accuracy) else test.accuracy
         loss = math.inf if math.isnan(test.loss) else test.loss
         if self.iteration < 0 or (accuracy, -loss) > (self.accuracy, -self.loss):
@@ -72,14 +86,16 @@ class Best:
         return {
             "iteration": self.iteration, "accuracy": self.accuracy,
             "loss": self.loss if math.isfinite(self.loss) else None,
-            "worse": self.worse, "sha256": digest,
+            "worse": self.worse, "seen": self.seen, "sha256": digest,
         }  # fmt: skip
 
     @classmethod
     def from_note(cls, note: dict[str, Any]) -> tuple[Best, str]:
         """The best and the digest that `note` was made of."""
         loss = math.inf if note["loss"] is None else note["loss"]
-        return cls(note["iteration"], note["accuracy"], loss, note["worse"]), note["sha256"]
+        seen = note.get("seen", -1)  # snapshots of recaffe's first versions don't say
+        best = cls(note["iteration"], note["accuracy"], loss, note["worse"], seen)
+        return best, note["sha256"]
 
 
 def check_selection(job: TrainJob, judged: bool) -> None:

@@ -243,6 +243,26 @@ def test_patience_stops_early(workplace: dict[str, Any]) -> None:
     assert "3" in result.reason
 
 
+def test_raised_patience_goes_on_as_if_it_had_been_so_from_the_start(
+    workplace: dict[str, Any],
+) -> None:
+    settings = {"epochs": 20, "base_lr": 1e-30}
+    whole, *_, raised = all_jobs = [
+        make_job(workplace, name, patience=patience, **settings)
+        for name, patience in (("whole", 5), ("raised", 2), ("raised", 4), ("raised", 5))
+    ]
+    ends = [train(job).last_iteration for job in all_jobs]
+    assert ends[1] < ends[2] < ends[3] == ends[0]
+    assert validations(raised) == validations(whole)
+
+
+def validations(job: TrainJob) -> list[tuple[str, str, str]]:
+    """Iteration, accuracy and loss of each."""
+    assert job.csv is not None
+    rows = [row.split(",") for row in job.csv.read_text().splitlines()[1:]]
+    return [(row[0], row[6], row[7]) for row in rows if row[6]]
+
+
 def test_the_best_validation_is_the_one_reported(workplace: dict[str, Any]) -> None:
     job = make_job(workplace, "best", epochs=10, base_lr=0.01)
     result = train(job)
