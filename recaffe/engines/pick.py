@@ -5,14 +5,16 @@ from __future__ import annotations
 from recaffe.engines.base import Predictions, PredictJob, TrainJob, TrainResult
 from recaffe.errors import ConfigError
 
-ENGINES = ("torch",)
-
 
 def train(job: TrainJob) -> TrainResult:
-    """Train with the job's engine; see `torch.launch.run`.
+    """Train with the job's engine; see `torch.launch.run` and `caffe.train.train`.
 
     Raises `ConfigError` for an engine that there isn't.
     """
+    if job.engine == "caffe":
+        from recaffe.engines.caffe.train import train as with_caffe
+
+        return with_caffe(job)
     _check(job.engine)
     from recaffe.engines.torch.launch import run
 
@@ -24,12 +26,16 @@ def predict(job: PredictJob, title: str = "test", blob: str = "") -> Predictions
 
     Raises `ConfigError` for an engine that there isn't.
     """
-    _check(job.engine)
-    from recaffe.engines.torch import predict as torch_engine
+    if job.engine == "caffe":
+        from recaffe.engines.caffe.predict import predict as with_caffe
 
-    return torch_engine.predict(job, blob, title)
+        return with_caffe(job, title, blob)
+    _check(job.engine)
+    from recaffe.engines.torch.predict import predict as with_torch
+
+    return with_torch(job, blob, title)
 
 
 def _check(engine: str) -> None:
-    if engine not in ENGINES:
-        raise ConfigError(f"engine is {engine!r}; it can be {' or '.join(ENGINES)}.")
+    if engine != "torch":
+        raise ConfigError(f"engine is {engine!r}; it can be torch or caffe.")
