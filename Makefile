@@ -10,7 +10,7 @@ READY := $(VENV)/ready-$(shell cat constraints.txt pyproject.toml | cksum | cut 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: run test lint setup faults caffe parity envs proto dag clean
+.PHONY: run test lint setup faults caffe caffe-cuda parity envs proto dag clean
 .DEFAULT_GOAL := run
 
 run: $(READY)
@@ -33,6 +33,11 @@ faults: $(READY)
 # Real BVLC Caffe 1.0, built into .caffe/ once for each state of its recipe: five minutes.
 caffe:
 	docker/caffe/build.sh $(CAFFE)
+
+# The same for NVIDIA's GPUs, into .caffe/install-cuda; compiling needs no GPU. CUDA_ARCHS="8.6 9.0"
+# narrows what it is compiled for: docs/caffe-build.md.
+caffe-cuda:
+	docker/caffe/build.sh $(CAFFE) cuda
 
 # The torch engine beside real Caffe: layers, nets, solvers, files.
 parity: $(READY) caffe

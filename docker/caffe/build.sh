@@ -1,21 +1,52 @@
 #!/usr/bin/env bash
-# Real BVLC Caffe 1.0 with pycaffe, for CPUs, on Debian 12: about five minutes on two cores.
-#   build.sh FOLDER      builds in FOLDER/HASH of this recipe and points FOLDER/install at the result
-# Built already? Then it does nothing. Missing Debian packages are installed by root, named otherwise.
+# Real BVLC Caffe 1.0 with pycaffe on Debian 12: for CPUs in about five minutes on two cores, for
+# NVIDIA's GPUs in a quarter of an hour and more.
+#   build.sh FOLDER [cpu|cuda]
+# builds in FOLDER/HASH of this recipe and points FOLDER/install (cpu) or FOLDER/install-cuda (cuda)
+# at the result. Built already? Then it does nothing. Missing Debian packages are installed by root,
+# named otherwise. In the environment:
+#   JOBS            how many compilers at a time (default: one a core)
+#   CAFFE_TARBALL   Caffe's source as a file, where the mirror doesn't have it
+#   CUDA_HOME, CUDA_ARCHS, CUDNN   for the CUDA variant: see cuda/variant.sh
 set -euo pipefail
+# The order of the files that the hash is of.
+export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=source.env
 . "$here/source.env"
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
-hash=$(cd "$here" && cat build.sh patch.sh source.env packages.txt Makefile.config env.sh | sha256sum | cut -c1-12)
+variant=${2:-cpu}
+
+# What a variant says: its link, the parts of the recipe and the settings that its hash is of, and what
+# it adds to the steps below.
+link=install
+parts=("$here"/*.*)
+settings=
+variant_packages() { :; }
+variant_settings() { echo 'CPU_ONLY := 1'; }
+variant_patch() { :; }
+variant_libraries() { :; }
+variant_facts() { echo '"cuda": null, "cudnn": null, "nccl": null, "archs": [], "ptx": []'; }
+case $variant in
+    cpu) ;;
+    cuda)
+        # shellcheck source=cuda/variant.sh
+        . "$here/cuda/variant.sh"
+        ;;
+    *)
+        echo "Caffe is built for cpu or cuda, not for '$variant'." >&2
+        exit 1
+        ;;
+esac
+hash=$( (cat "${parts[@]}" && echo "$variant $settings") | sha256sum | cut -c1-12)
 work=$folder/$hash
 prefix=$work/install
 
+# packages LIST: root installs what is missing.
 packages() {
-    local missing=()
-    local package
+    local missing=() package
     # shellcheck disable=SC2013 # words, not lines
-    for package in $(grep -v '^#' "$here/packages.txt"); do
+    for package in $(grep -v '^#' "$1"); do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' || missing+=("$package")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
@@ -27,32 +58,13 @@ packages() {
     DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=900 -q install -y --no-install-recommends "${missing[@]}"
 }
 
-# The machine's own mirror and Debian's keyring, but an apt of our own: the system's lists stay as they are.
-fetch() {
-    local apt=$work/apt mirror tarball=$work/caffe_$CAFFE_VERSION.orig.tar.gz
-    # URIs: of the deb822 form, or the first line of the old one.
-    mirror=$(for file in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list; do
-        [ ! -f "$file" ] || awk '/^URIs:/ {print $2} /^deb / {for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) print $i}' "$file"
-    done | sed -n 1p)
-    [ -n "$mirror" ] || { echo "No Debian mirror in /etc/apt/sources.list.d/debian.sources or /etc/apt/sources.list." >&2; exit 1; }
-    mkdir -p "$apt/lists/partial" "$apt/state" "$apt/cache/archives/partial"
-    : >"$apt/state/status"
-    echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $CAFFE_SUITE main" >"$apt/sources.list"
-    cat >"$apt/apt.conf" <<END
-Dir::Etc::sourcelist "$apt/sources.list"; Dir::Etc::sourceparts "-"; Dir::Etc::preferencesparts "-";
-Dir::State "$apt/state"; Dir::State::status "$apt/state/status"; Dir::State::lists "$apt/lists"; Dir::Cache "$apt/cache";
-END
-    (cd "$work" && export APT_CONFIG=$apt/apt.conf && apt-get -q update && apt-get -q source --download-only caffe)
-    echo "$CAFFE_SHA256  $tarball" | sha256sum --check --quiet ||
-        { echo "The source of Caffe is not the one this recipe is for: $tarball" >&2; exit 1; }
-    rm -rf "$work/src" && mkdir "$work/src"
-    tar -xzf "$tarball" -C "$work/src"
-}
-
 compile() {
+    local target
     cp "$here/Makefile.config" "$work/src/Makefile.config"
-    # `py` after the library: Caffe's Makefile doesn't say that it needs it.
-    for target in "lib tools" py; do
+    cp "$work/variant.mk" "$work/src/variant.mk"
+    # `proto` before the library and `py` after it: Caffe's Makefile doesn't say that the CUDA files
+    # need the one and that pycaffe needs the other.
+    for target in proto "lib tools" py; do
         # shellcheck disable=SC2086 # two targets in one word list
         if ! make -C "$work/src" -j"${JOBS:-$(nproc)}" $target >>"$work/build.log" 2>&1; then
             tail -n 30 "$work/build.log" >&2
@@ -62,25 +74,11 @@ compile() {
     done
 }
 
-# Aside, then renamed: an install folder is whole or not there. Paths inside are relative.
-install_() {
-    # shellcheck disable=SC2016 # $ORIGIN is the loader's word
-    local aside=$work/.install so tool tools='$ORIGIN/../lib' module='$ORIGIN/../../lib'
-    rm -rf "$aside" && mkdir -p "$aside/bin" "$aside/lib" "$aside/python"
-    so=$(basename "$work"/src/build/lib/libcaffe.so.*)
-    install -s -m 755 "$work/src/build/lib/$so" "$aside/lib/$so"
-    ln -s "$so" "$aside/lib/libcaffe.so"
-    for tool in "$work"/src/build/tools/*.bin; do
-        install -s -m 755 "$tool" "$aside/bin/$(basename "$tool" .bin)"
-        patchelf --set-rpath "$tools" "$aside/bin/$(basename "$tool" .bin)"
-    done
-    cp -r "$work/src/python/caffe" "$aside/python/"
-    rm -f "$aside/python/caffe/_caffe.cpp"
-    strip --strip-unneeded "$aside/python/caffe/_caffe.so"
-    patchelf --set-rpath "$module" "$aside/python/caffe/_caffe.so"
-    cp "$work/src/LICENSE" "$here/env.sh" "$aside/"
-    mv "$aside" "$prefix"
-    rm -rf "$work/src" "$work/apt"
+# build.json says what this Caffe is, to programs that must know before they start it.
+facts() {
+    local more
+    more=$(variant_facts)
+    echo "{\"recipe\": \"$hash\", \"version\": \"$CAFFE_VERSION\", \"variant\": \"$variant\", $more}"
 }
 
 check() {
@@ -88,14 +86,23 @@ check() {
     (. "$prefix/env.sh" && GLOG_minloglevel=2 "$CAFFE_PYTHON" -c 'import caffe; print("Caffe", caffe.__version__, "with pycaffe")' && caffe --version >/dev/null)
 }
 
-packages
+packages "$here/packages.txt"
 if [ ! -d "$prefix" ]; then
     mkdir -p "$work"
-    fetch
+    variant_packages
+    variant_settings >"$work/variant.mk"
+    bash "$here/fetch.sh" "$work"
     bash "$here/patch.sh" "$work/src"
+    variant_patch "$work/src"
     compile
-    install_
+    # Aside, then renamed: an install folder is whole or not there.
+    rm -rf "$work/.install"
+    bash "$here/install.sh" "$work/src" "$work/.install"
+    variant_libraries "$work/.install"
+    facts >"$work/.install/build.json"
+    mv "$work/.install" "$prefix"
+    rm -rf "$work/src"
 fi
 check
-ln -sfn "$hash/install" "$folder/install"
-echo "$folder/install"
+ln -sfn "$hash/install" "$folder/$link"
+echo "$folder/$link"

@@ -2,13 +2,9 @@
 # What a compiler and libraries of today want changed in the source of 2018. Each edit must hit.
 #   patch.sh SOURCE_FOLDER
 set -euo pipefail
+# shellcheck source=replace.sh
+. "$(dirname "$0")/replace.sh"
 cd "$1"
-
-# replace FILE OLD NEW: fails where OLD isn't there, so that a changed source can't pass unpatched.
-replace() {
-    grep -qF -- "$2" "$1" || { echo "patch.sh: $1 has no '$2'" >&2; exit 1; }
-    OLD=$2 NEW=$3 perl -0pi -e 's/\Q$ENV{OLD}\E/$ENV{NEW}/g' "$1"
-}
 
 # protobuf 3.11 dropped the second argument, a threshold for a warning.
 replace src/caffe/util/io.cpp 'SetTotalBytesLimit(kProtoReadBytesLimit, 536870912)' \
