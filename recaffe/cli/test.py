@@ -86,13 +86,15 @@ def _means_of_batches(
     import torch
 
     from recaffe.engines.base import Output
+    from recaffe.engines.torch.upload import on_device
     from recaffe.net import graph
 
     names = graph.outputs(net.layers)
     sums = {name: torch.zeros(0) for name in names}
+    ready = on_device(batches, device, channels_last=True, net=net.walked)
     with torch.no_grad():
         for i in range(iterations):
-            made = net(next(batches).to(device, channels_last=True))
+            made = net(next(ready)[1])
             for name in names:
                 values = made[name].reshape(-1).cpu()
                 sums[name] = values if i == 0 else sums[name] + values
@@ -113,9 +115,10 @@ def _means_of_records(net: Net, feed: Feed, device: torch.device) -> list[Output
 
     from recaffe.engines.torch.distributed import Group
     from recaffe.engines.torch.outputs import Means
+    from recaffe.engines.torch.upload import on_device
 
     means = Means(net, device, feed.batch_size)
     with torch.no_grad():
-        for batch in feed.once():
-            means.add(net(batch.to(device, channels_last=True)), batch.size)
+        for batch, blobs in on_device(feed.once(), device, channels_last=True, net=net.walked):
+            means.add(net(blobs), batch.size)
     return list(means.outputs(Group()))

@@ -7,7 +7,7 @@ are random.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from recaffe.cli import options
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from recaffe.engines.torch.timing import Costs
-    from recaffe.net.shapes import Shape
+    from recaffe.net.shapes import LayerShapes
     from recaffe.proto import caffe_pb2 as pb
-
-ON_LABELS = ("Accuracy", "SoftmaxWithLoss", "HingeLoss", "MultinomialLogisticLoss", "InfogainLoss")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,39 +63,44 @@ def main(args: argparse.Namespace) -> int:
     setting = "batch_size of the data layer"
     with explained_pass(built.walked, device, batch, setting, training=True):
         built.to(device)
-        costs = measure(built, _batches(net, args.phase, shapes, device), args.iterations)
+        costs = measure(built, _batches(net, args.phase, built.walked, device), args.iterations)
     _report(costs)
     return 0
 
 
 def _batches(
-    net: pb.NetParameter, phase: str, shapes: dict[str, Shape], device: torch.device
+    net: pb.NetParameter, phase: str, walked: Sequence[LayerShapes], device: torch.device
 ) -> Iterator[dict[str, Tensor]]:
     """Endless blobs of the data layers: read, or random where there is nothing to read."""
     import torch
 
     from recaffe.engines.torch.data import Feed
+    from recaffe.engines.torch.upload import on_device
     from recaffe.errors import RecaffeError
     from recaffe.glog import say
     from recaffe.net import graph
     from recaffe.proto import caffe_pb2 as pb
 
-    layers = graph.of_phase(net, pb.Phase.Value(phase))
+    layers = [s.layer for s in walked]
     try:
         if any(x.type in graph.DATA and x.type != "Input" for x in layers):
             state = net.state
             feed = Feed(net, pb.Phase.Value(phase), 0, level=state.level, stages=tuple(state.stage))
-            yield from (batch.to(device, channels_last=True) for batch in feed.batches())
+            for _, blobs in on_device(feed.batches(), device, channels_last=True, net=walked):
+                yield blobs
     except RecaffeError as error:
         say(f"The data are random: {error}")
     # Labels must be classes: 0 is one in any net.
-    labels = {x.bottom[1] for x in layers if len(x.bottom) > 1 and x.type in ON_LABELS}
-    blobs = {
+    on_labels = graph.CLASS_LOSSES | {"Accuracy"}
+    labels = {x.bottom[1] for x in layers if len(x.bottom) > 1 and x.type in on_labels}
+    drawn = {
         name: (torch.zeros if name in labels else torch.randn)(shape, device=device)
-        for name, shape in shapes.items()
+        for s in walked
+        if s.layer.type in graph.DATA
+        for name, shape in zip(s.layer.top, s.tops, strict=False)
     }
     while True:
-        yield blobs
+        yield drawn
 
 
 def _report(costs: Costs) -> None:

@@ -17,7 +17,7 @@ from recaffe.engines.torch.layers import FORWARD
 from recaffe.engines.torch.layers.loss import ContrastiveLoss, InfogainLoss, SoftmaxLoss
 from recaffe.engines.torch.layers.lrn import AcrossChannels
 from recaffe.engines.torch.layers.norm import MeanVariance, OwnStatistics
-from recaffe.errors import DataError, NetError, WeightsError
+from recaffe.errors import NetError, WeightsError
 from recaffe.net import graph, parse, shapes, summary
 from recaffe.net.prototxt import parse as parse_text
 from recaffe.net.shapes.windows import pool_size
@@ -302,14 +302,6 @@ def test_a_mistake_in_a_net_is_one_message_at_load(mistake: str) -> None:
     with pytest.raises(NetError, match=f"(?s){message}") as caught:
         build(text)
     assert "\n" not in str(caught.value)
-
-
-def test_a_label_that_is_no_class_is_named() -> None:
-    net = build(f"{CONV} {FC} {LOSS}")
-    blobs = inputs()
-    blobs["label"][2] = 6
-    with pytest.raises(DataError, match="'loss'.*classes 0 to 5, but met the label 6"):
-        net(blobs)
 
 
 def test_a_net_without_a_loss_says_so_when_it_is_to_be_trained() -> None:

@@ -67,7 +67,9 @@ class Tester:
         batches = self.feed.once() if self.once else self._some()
         own = self.feed.batch_size // self.group.world
         with explained_pass(self.net.walked, self.device, own, SETTING):
-            for batch, blobs in on_device(batches, self.device, self.channels_last):
+            for batch, blobs in on_device(
+                batches, self.device, self.channels_last, self.net.walked
+            ):
                 if look_up is not None:
                     look_up()
                 watch: AbstractContextManager[None] = nullcontext()

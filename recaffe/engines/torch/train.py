@@ -199,7 +199,10 @@ class Trainer:
         self.asked = asked
         first, began, say = self.iteration, time.monotonic(), self.recorder.say
         batches = on_device(
-            self.feed.batches(self.iteration * self.p.iter_size), self.device, self.channels_last
+            self.feed.batches(self.iteration * self.p.iter_size),
+            self.device,
+            self.channels_last,
+            self.net.walked,
         )
         with closing(batches) as ready:  # type: ignore[type-var]  # a generator
             if self.iteration < self.p.max_iter:

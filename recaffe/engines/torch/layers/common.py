@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recaffe.engines.torch.layers.base import Context, shape, wide
+from recaffe.engines.torch.layers.labels import check
 from recaffe.net import shapes
 from recaffe.net.shapes.common import concat_axis, slice_axis
 from recaffe.proto import caffe_pb2 as pb
@@ -27,8 +28,10 @@ def inner_product(
 def embed(
     layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
 ) -> list[Tensor]:
-    """A row of weights for each index."""
-    out = F.embedding(x[0].long(), w[0])
+    """A row of weights for each index; raises `DataError` for an index that has none."""
+    indices = x[0].long()
+    check(layer, indices, layer.embed_param.input_dim)
+    out = F.embedding(indices, w[0])
     return [out + w[1] if layer.embed_param.bias_term else out]
 
 

@@ -18,7 +18,8 @@ from google.protobuf.message import DecodeError
 from torch import Tensor
 
 from recaffe.engines.torch.layers.base import Context, by_class, wide
-from recaffe.errors import DataError, NetError
+from recaffe.engines.torch.layers.labels import check, integers
+from recaffe.errors import NetError
 from recaffe.net.blobs import from_blob
 from recaffe.proto import caffe_pb2 as pb
 
@@ -249,20 +250,8 @@ def _labels(
 
     Raises `DataError` for a label that is no class, where that costs nothing to see.
     """
-    p = layer.accuracy_param if layer.type == "Accuracy" else layer.loss_param
-    found = labels.reshape(scores.shape[0], -1).long()
-    valid = None
-    if p.HasField("ignore_label") and layer.type not in ("HingeLoss", "MultinomialLogisticLoss"):
-        valid = found != p.ignore_label
-        found = found.where(valid, 0)
-    if found.device.type == "cpu" and not torch.compiler.is_compiling():
-        low, high = (int(v) for v in found.aminmax())
-        if low < 0 or high >= scores.shape[1]:
-            raise DataError(
-                f"Layer {layer.name!r} ({layer.type}) has scores for the classes 0 to "
-                f"{scores.shape[1] - 1}, but met the label {low if low < 0 else high}. Set num_output "
-                "of the last InnerProduct or Convolution to the number of classes, or mend the labels."
-            )
+    found, valid = integers(layer, labels.reshape(scores.shape[0], -1))
+    check(layer, found, scores.shape[1])
     return found, valid
 
 
