@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from recaffe.engines.caffe import limits
 from recaffe.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,6 +112,8 @@ def _run(name: str, own: dict[str, Any], row: dict[str, Any], full: dict[str, An
             f"runs.{name}.weights is zoo, but {net} has no weights that recaffe can fetch. Give the "
             "path of a .caffemodel, or none to train from scratch."
         )
+    if run["engine"] == "caffe":
+        limits.check(run, f"runs.{name}.")
     return run
 
 

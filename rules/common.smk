@@ -6,10 +6,12 @@ from pathlib import Path
 
 from recaffe import config as recaffe_config
 from recaffe import clock, digests, records, stages
+from recaffe.engines.caffe import find
 from recaffe.errors import RecaffeError
 from recaffe.images import inventory
 from recaffe.packages import elpv
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 # The image of the workflow's programs, which this version doesn't build yet, and the environment of
 # the same versions.
@@ -63,6 +65,15 @@ def images():
     return CONFIG["images"]
 
 
+def check_engines():
+    """Real Caffe must be on this machine, unless the jobs or the trainings run in an image that has it."""
+    method = workflow.deployment_settings.deployment_method
+    if workflow.is_main_process and DeploymentMethod.APPTAINER not in method:
+        for run in RUNS.values():
+            if run["engine"] == "caffe" and run["runtime"] == "host":
+                checked(find.find)
+
+
 def take_inventory():
     """Bring the inventory up to date before the DAG is decided, so that it knows what changed."""
     file = Path(DATA, "inventory.csv")
@@ -75,6 +86,8 @@ def take_inventory():
         )
     )
 
+
+check_engines()
 
 if ALONE:
     if moved := checked(clock.settle, (RESULTS, RESOURCES)):

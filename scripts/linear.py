@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from recaffe.engines import jobs
+from recaffe import config
+from recaffe.engines import jobs, pick
 from recaffe.evaluate import linear
 from recaffe.files import write_json
 from recaffe.lmdb import read
@@ -21,4 +22,6 @@ with script(snakemake.log[0]):
         lmdb=train,
         mean=[Path(p) for p in snakemake.input.mean],
     )
+    run = config.complete(snakemake.config)["runs"][snakemake.wildcards.run]
+    job = pick.on_host(job, run["runtime"])
     write_json(snakemake.output[0], linear.fit(job, train, val, test))

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from recaffe import config
 from recaffe.engines import jobs, pick
 from recaffe.evaluate import predictions
 from recaffe.lmdb import read
@@ -21,6 +22,8 @@ with script(snakemake.log[0]):
         lmdb=Path(snakemake.input.lmdb),
         mean=[Path(p) for p in snakemake.input.mean],
     )
+    run = config.complete(snakemake.config)["runs"][snakemake.wildcards.run]
+    job = pick.on_host(job, run["runtime"])
     entries = read_list(snakemake.input.list, settings["seed"])
     labels = Path(snakemake.input.labels).read_text(encoding="utf-8").splitlines()
     table = predictions.tabulate(

@@ -51,7 +51,10 @@ def test_the_users_config_shows_every_key_with_its_default() -> None:
         lines = [re.sub(r"^#", " ", line).strip() for line in block.group(1).splitlines()]
         shown = yaml.safe_load("\n".join(lines))
         known = config.schema()["properties"][section]["properties"]
-        assert shown == {key: value["default"] for key, value in known.items()}, section
+        wanted = {key: value["default"] for key, value in known.items()}
+        if section == "train":
+            wanted["engine"] = "caffe"  # the choice for one's own pictures; see the schema
+        assert shown == wanted, section
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "demo.yaml"])
