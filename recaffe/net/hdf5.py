@@ -15,6 +15,7 @@ from recaffe.net.blobs import Weights
 from recaffe.proto import caffe_pb2 as pb
 
 _DEFLATE = 1100  # the most that HDF5's compression makes of a byte, and some
+_UNWRITTEN = 1 << 20  # bytes of a dataset that may never have been written: zeros, and no harm
 Found = dict[str, dict[int, np.ndarray]]
 
 
@@ -69,16 +70,33 @@ def write(weights: Mapping[str, Sequence[np.ndarray]], path: Path | str) -> None
                 group.create_dataset(str(i), data=np.asarray(blob, np.float32))
 
 
+def member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
+    """What a group has under a name; raises `ValueError` for a link that may lead to another file."""
+    *parents, last = name.split("/")
+    for parent in parents:
+        group = member(group, parent)
+    if not isinstance(group.get(last, getlink=True), h5py.HardLink):
+        raise ValueError(
+            f"{group.name.rstrip('/')}/{last} is a link, which may lead out of the file"
+        )
+    return group[last]
+
+
 def values(dataset: h5py.Dataset) -> np.ndarray:
-    """A dataset as float32; raises `ValueError` for one that is not all in its own file.
+    """A dataset as float32; raises `ValueError` as `check` does."""
+    check(dataset)
+    return np.array(dataset, np.float32)
+
+
+def check(dataset: h5py.Dataset) -> None:
+    """Raises `ValueError` for a dataset that is not all in its own file.
 
     A few bytes can say that a dataset is huge, or that its values stand in any other file.
     """
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-        raise ValueError(f"{getattr(dataset, 'name', '?')} is no dataset of this file's own")
-    if dataset.nbytes > _DEFLATE * dataset.id.get_storage_size():
+        raise ValueError(f"{getattr(dataset, 'name', '?')} is no dataset that is all in this file")
+    if dataset.nbytes > max(_UNWRITTEN, _DEFLATE * dataset.id.get_storage_size()):
         raise ValueError(f"{dataset.name} says {dataset.nbytes:,} bytes, and has far fewer")
-    return np.array(dataset, np.float32)
 
 
 def _collect(group: h5py.Group, prefix: str, found: Found, seen: set[int]) -> None:
@@ -88,9 +106,7 @@ def _collect(group: h5py.Group, prefix: str, found: Found, seen: set[int]) -> No
         raise ValueError(f"the group {group.name} is its own, or stands twice")
     seen.add(address)
     for key in group:
-        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-            raise ValueError(f"{group.name}/{key} leads out of the file")
-        item = group[key]
+        item = member(group, key)
         if isinstance(item, h5py.Group):
             _collect(item, f"{prefix}{key}/", found, seen)
         else:

@@ -71,7 +71,7 @@ BAD: list[tuple[str, str]] = [
     ('type: "HDF5Data" top: "data" hdf5_data_param { source: "DIR/gone.txt" batch_size: 2 }',
      "gone.txt, line 2: there is no file /nowhere.h5"),
     ('type: "HDF5Data" top: "data" hdf5_data_param { source: "DIR/text.h5.txt" batch_size: 2 }',
-     "can't be opened as HDF5"),
+     "can't be read as HDF5"),
     ('type: "HDF5Data" top: "other" hdf5_data_param { source: "DIR/h5.txt" batch_size: 2 }',
      "no dataset 'other', only data, label, words"),
     ('type: "HDF5Data" top: "words" hdf5_data_param { source: "DIR/h5.txt" batch_size: 2 }',

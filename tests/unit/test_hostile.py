@@ -27,6 +27,7 @@ from PIL import Image, PngImagePlugin
 
 from recaffe import config, mean, tables
 from recaffe.config import ROOT
+from recaffe.engines.torch.data import Feed
 from recaffe.errors import ConfigError, DataError, NetError, WeightsError
 from recaffe.images import inventory
 from recaffe.images.decode import RejectError, decode
@@ -244,30 +245,70 @@ def varint(value: int) -> bytes:
     return bytes((*out, value))
 
 
-def hostile_h5(kind: str, path: Path) -> None:
+def hostile_h5(kind: str, path: Path, name: str = "data/conv/0") -> None:
+    """A dataset of that name that isn't what it says."""
     with h5py.File(path, "w") as file:
-        layer = file.create_group("data/conv")
+        layer = file.require_group(f"/{name}".rpartition("/")[0] or "/")
+        name = name.rpartition("/")[2]
         if kind == "huge":
-            layer.create_dataset("0", (1 << 40,), np.float32, chunks=(1 << 20,))
+            layer.create_dataset(name, (1 << 40,), np.float32, chunks=(1 << 20,))
+        elif kind == "compressed":
+            zeros = np.zeros(1 << 22, np.float32)
+            layer.create_dataset(name, (1 << 30,), np.float32, chunks=(1 << 22,), compression=9)
+            layer[name][: 1 << 22] = zeros
         elif kind == "external":
-            layer.create_dataset("0", (4,), np.float32, external=[("/etc/passwd", 0, 16)])
+            layer.create_dataset(name, (4,), np.float32, external=[("/etc/passwd", 0, 16)])
         elif kind == "link":
-            layer["0"] = h5py.ExternalLink("/etc/hosts", "/x")
+            layer[name] = h5py.ExternalLink("/etc/hosts", "/x")
         elif kind == "virtual":
             layout = h5py.VirtualLayout((4,), np.float32)
             layout[:] = h5py.VirtualSource("other.h5", "x", (4,))
-            layer.create_virtual_dataset("0", layout)
+            layer.create_virtual_dataset(name, layout)
         else:
             layer["loop"] = file["data"]
 
 
-@pytest.mark.parametrize("kind", ["huge", "external", "link", "virtual", "loop"])
+KINDS = ["huge", "compressed", "external", "link", "virtual"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "loop"])
 def test_hdf5_that_swells_loops_or_reads_other_files_is_refused(kind: str, tmp_path: Path) -> None:
     hostile_h5(kind, tmp_path / "x.caffemodel.h5")
     began = time.monotonic()
     with pytest.raises(WeightsError):
         weights.read(tmp_path / "x.caffemodel.h5")
     assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hdf5_data_that_swells_or_reads_other_files_is_refused(kind: str, tmp_path: Path) -> None:
+    hostile_h5(kind, tmp_path / "x.h5", "data")
+    with pytest.raises(DataError, match="x.h5 can't be read as HDF5"):
+        Feed(hdf5_layer(tmp_path), pb.TRAIN, 0)
+
+
+def test_hdf5_data_that_was_replaced_by_harm_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    records.write_h5(tmp_path / "x.h5", data=np.zeros((8, 2)))
+    feed = Feed(hdf5_layer(tmp_path), pb.TRAIN, 0)
+    hostile_h5("compressed", tmp_path / "x.h5", "data")
+    with pytest.raises(DataError, match="x.h5 has changed, or is broken"):
+        next(feed.batches())
+
+
+def test_a_small_dataset_that_was_never_written_is_zeros(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("data", (8, 3), np.float32)
+    batch = next(Feed(hdf5_layer(tmp_path), pb.TRAIN, 0).batches())
+    assert batch.blobs["data"].tolist() == [[0, 0, 0]] * 2
+
+
+def hdf5_layer(folder: Path) -> pb.NetParameter:
+    """A net that reads `data` of x.h5, two rows at a time."""
+    (folder / "list.txt").write_text(f"{folder}/x.h5\n")
+    return records.net(
+        'name: "d" type: "HDF5Data" top: "data" '
+        f'hdf5_data_param {{ source: "{folder}/list.txt" batch_size: 2 }}'
+    )
 
 
 # -- LMDB

@@ -13,6 +13,8 @@ from recaffe.engines.torch.data.images import SHUFFLE
 from recaffe.engines.torch.data.source import Blobs, Placed, Setting, Step
 from recaffe.engines.torch.data.transform import generator
 from recaffe.errors import DataError, NetError
+from recaffe.net import hdf5
+from recaffe.net.kinds import HDF5_ERRORS
 from recaffe.net.shapes import Shape
 from recaffe.proto import caffe_pb2 as pb
 
@@ -83,8 +85,8 @@ class Hdf5Data(Placed):
     def _read(self, file: int) -> Arrays:
         try:
             with h5py.File(self.files[file], "r") as f:
-                return {top: f[top][...].astype(np.float32) for top in self.tops}
-        except (OSError, KeyError) as error:
+                return {top: hdf5.values(hdf5.member(f, top)) for top in self.tops}
+        except HDF5_ERRORS as error:
             raise DataError(f"{self.files[file]} has changed, or is broken: {error}.") from error
 
 
@@ -113,19 +115,22 @@ def _shapes(file: str, tops: list[str]) -> dict[str, Shape]:
         with h5py.File(file, "r") as f:
             out: dict[str, Shape] = {}
             for top in tops:
-                data = f.get(top)
-                if not isinstance(data, h5py.Dataset):
+                if top not in f:
                     raise DataError(
                         f"{file} has no dataset {top!r}, only {', '.join(f) or 'nothing'}."
                     )
+                data = hdf5.member(f, top)
+                hdf5.check(data)
                 if data.dtype.kind not in "fiu" or not data.ndim:
                     raise DataError(
                         f"{file}: {top!r} is of {data.dtype} and shape {data.shape}; HDF5Data wants "
                         "rows of numbers."
                     )
                 out[top] = tuple(map(int, data.shape))
-    except OSError as error:
-        raise DataError(f"{file} can't be opened as HDF5: {error}.") from error
+    except HDF5_ERRORS as error:
+        raise DataError(
+            f"{file} can't be read as HDF5: {error}. Each top is to be one dataset in the file itself."
+        ) from error
     rows = {shape[0] for shape in out.values()}
     if len(rows) > 1 or 0 in rows:
         raise DataError(f"{file}: all datasets must have as many rows, and at least one: {out}.")
