@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import io
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from recaffe.errors import DataError
 from recaffe.files import write_bytes
-from recaffe.lmdb.read import open_lmdb, parse_datum, pixels
+from recaffe.lmdb.datum import parse_datum, pixels
+from recaffe.lmdb.read import open_records
 from recaffe.progress import progress
 from recaffe.proto import caffe_pb2 as pb
 
 
-def compute(lmdb_path: Path | str) -> np.ndarray:
-    """The mean record: float32, C×H×W, BGR.
+@dataclass(frozen=True)
+class Sums:
+    """Sum over `count` records, C×H×W: int64, or float64 of float records."""
 
-    Raises `DataError` if the LMDB is empty or a record has another shape than the first.
+    total: np.ndarray
+    count: int
+
+
+def sums(lmdb_path: Path | str) -> Sums | None:
+    """The sum of an LMDB's records; None where it has none.
+
+    Raises `DataError` if a record has another shape than the first.
     """
     total: np.ndarray | None = None
-    with open_lmdb(lmdb_path) as env, env.begin(buffers=False) as txn, txn.cursor() as cursor:
-        n, records = 0, env.stat()["entries"]
-        for key, value in progress(cursor, records, "mean", "img"):
-            record = pixels(parse_datum(value, f"{lmdb_path}: {key!r}"))
+    with open_records(lmdb_path) as found:
+        for key, value in progress(found, len(found), "mean", "img"):
+            record = pixels(parse_datum(value, f"{lmdb_path}: {bytes(key)!r}"))
             if total is None:
                 # Integers: exact in any order, where Caffe's float32 sums drift.
                 total = np.zeros(
@@ -31,14 +42,39 @@ def compute(lmdb_path: Path | str) -> np.ndarray:
                 )
             if record.shape != total.shape:
                 raise DataError(
-                    f"{lmdb_path}: record {key!r} is {record.shape}, the first {total.shape}. "
+                    f"{lmdb_path}: record {bytes(key)!r} is {record.shape}, the first {total.shape}. "
                     "Remove the LMDB and run again."
                 )
             total += record
-            n += 1
-    if total is None:
-        raise DataError(f"{lmdb_path} has no records. Remove it and run again.")
-    return (total / n).astype(np.float32)
+        return None if total is None else Sums(total, len(found))
+
+
+def combine(parts: Iterable[Sums | None], source: Path | str) -> np.ndarray:
+    """The mean record of all parts: float32, C×H×W, BGR. Raises `DataError` if there are no records."""
+    there = [part for part in parts if part is not None]
+    if not there:
+        raise DataError(f"{source} has no records. Remove it and run again.")
+    total = np.sum([part.total for part in there], axis=0)
+    return (total / sum(part.count for part in there)).astype(np.float32)
+
+
+def compute(lmdb_path: Path | str) -> np.ndarray:
+    """The mean record of an LMDB: float32, C×H×W, BGR; raises `DataError` as `sums` and `combine`."""
+    return combine([sums(lmdb_path)], lmdb_path)
+
+
+def write_sums(part: Sums | None, path: Path | str) -> None:
+    """Keep a part's sum for `combine`, as .npz."""
+    part = part or Sums(np.zeros(0, np.int64), 0)
+    with io.BytesIO() as data:
+        np.savez(data, total=part.total, count=np.int64(part.count))
+        write_bytes(path, data.getvalue())
+
+
+def read_sums(path: Path | str) -> Sums | None:
+    """What `write_sums` wrote."""
+    with np.load(path, allow_pickle=False) as found:
+        return Sums(found["total"], int(found["count"])) if found["count"] else None
 
 
 def write(mean: np.ndarray, path: Path | str) -> None:

@@ -199,12 +199,10 @@ def _check_list(lmdb: Path, seed: int) -> None:
     if note["records"] != len(entries):
         raise DataError(f"its note speaks of {note['records']} records, the list of {len(entries)}")
     labels = len(inventory.read_classes(lmdb.parent / "inventory.csv"))
-    with read.open_lmdb(lmdb) as env, env.begin(buffers=True) as txn, txn.cursor() as cursor:
-        if env.stat()["entries"] != len(entries):
-            raise DataError(
-                f"it has {env.stat()['entries']} records, the list {len(entries)} lines"
-            )
-        for (key, value), entry in zip(cursor, entries, strict=True):
+    with read.open_records(lmdb) as found:
+        if len(found) != len(entries):
+            raise DataError(f"it has {len(found)} records, the list {len(entries)} lines")
+        for (key, value), entry in zip(found, entries, strict=True):
             _check_record(bytes(key), value, entry, labels)
 
 

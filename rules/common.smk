@@ -9,6 +9,7 @@ from recaffe import clock, digests, records, stages
 from recaffe.engines.caffe import find
 from recaffe.errors import RecaffeError
 from recaffe.images import inventory
+from recaffe.lmdb import shards
 from recaffe.packages import elpv
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
@@ -50,8 +51,14 @@ PACKAGES = {
 }
 
 
+# How many jobs write each LMDB. Neither that nor where they write changes a record.
+SHARDS = CONFIG["lmdb"]["shards"]
+SCRATCH = CONFIG["lmdb"]["scratch"]
+
+
 wildcard_constraints:
     run="|".join(RUNS),
+    shard="[0-9]+",
     split="train|val|test",
     package="|".join(PACKAGES),
     net="[A-Za-z0-9_.-]+",
@@ -109,9 +116,28 @@ def as_param(stage, **settings):
     return json.dumps({"stage": stage, **settings}, sort_keys=True)
 
 
+def in_passing(value):
+    """A param that Snakemake doesn't compare: no result follows from it."""
+    return lambda wildcards, output: value
+
+
+# Settings of records, as the LMDB rules' param.
+LMDB_SETTINGS = as_param(
+    stages.LMDB,
+    lmdb={k: v for k, v in CONFIG["lmdb"].items() if k not in ("shards", "scratch")},
+    scan=CONFIG["scan"],
+    seed=CONFIG["split"]["seed"],
+)
+
+
 def beside(name):
     """A file beside the rule's first output. Snakemake doesn't compare params that follow from outputs."""
     return lambda wildcards, output: str(Path(output[0]).with_name(name))
+
+
+def shard_of(part, index):
+    """What the files of a shard are named after; `part` and `index` may be wildcards."""
+    return f"{DATA}/shards/{shards.name(part, index, SHARDS)}"
 
 
 def some(run, *keys):

@@ -1,18 +1,19 @@
-# Lists → LMDBs of Datum records
+# Lists → LMDBs of Datum records, each by one job or, in shards, by many
 
 
-rule lmdb:
+rule lmdb_shard:
     input:
         list=f"{DATA}/{{split}}.txt",
         lists=f"{DATA}/lists.json",
         manifest=f"{DATA}/manifest.csv",
     output:
-        lmdb=directory(f"{DATA}/{{split}}_lmdb"),
-        info=f"{DATA}/{{split}}_lmdb.json",
+        lmdb=directory(shard_of("{split}", "{shard}") + "_lmdb"),
+        info=shard_of("{split}", "{shard}") + "_lmdb.json",
+        digests=shard_of("{split}", "{shard}") + ".txt",
     log:
-        f"{RESULTS}/logs/lmdb_{{split}}.log",
+        f"{RESULTS}/logs/lmdb_{{split}}_{{shard}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/lmdb_{{split}}.tsv"
+        f"{RESULTS}/benchmarks/lmdb_{{split}}_{{shard}}.tsv"
     conda:
         CONDA
     container:
@@ -22,15 +23,59 @@ rule lmdb:
         mem_mb=4000,
         runtime=240,
     params:
-        settings=as_param(
-            stages.LMDB,
-            lmdb=CONFIG["lmdb"],
-            scan=CONFIG["scan"],
-            seed=CONFIG["split"]["seed"],
-        ),
+        settings=LMDB_SETTINGS,
+        shard=lambda w: [int(w.shard), SHARDS],
+        scratch=in_passing(SCRATCH),
         # Not an output: what was decoded before a change must outlive it.
-        store=lambda w, output: str(Path(output.lmdb).parent / "lmdb" / w.split),
+        store=lambda w, output: f"{DATA}/lmdb/{shards.name(w.split, w.shard, SHARDS)}",
     message:
         "Writing {output.lmdb}"
     script:
         "../scripts/lmdb.py"
+
+
+if SHARDS == 1:
+
+    use rule lmdb_shard as lmdb with:
+        output:
+            lmdb=directory(f"{DATA}/{{split}}_lmdb"),
+            info=f"{DATA}/{{split}}_lmdb.json",
+        log:
+            f"{RESULTS}/logs/lmdb_{{split}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/lmdb_{{split}}.tsv"
+        params:
+            settings=LMDB_SETTINGS,
+            shard=in_passing([0, 1]),
+            scratch=in_passing(SCRATCH),
+            store=lambda w, output: f"{DATA}/lmdb/{w.split}",
+
+else:
+
+    rule lmdb:
+        input:
+            lmdbs=[shard_of("{split}", i) + "_lmdb" for i in range(SHARDS)],
+            digests=[shard_of("{split}", i) + ".txt" for i in range(SHARDS)],
+        output:
+            lmdb=directory(f"{DATA}/{{split}}_lmdb"),
+            info=f"{DATA}/{{split}}_lmdb.json",
+        log:
+            f"{RESULTS}/logs/lmdb_{{split}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/lmdb_{{split}}.tsv"
+        conda:
+            CONDA
+        container:
+            CONTAINER
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=240,
+        params:
+            version=stages.LMDB,
+            # Real Caffe reads one file.
+            merge=any(run["engine"] == "caffe" for run in RUNS.values()),
+        message:
+            "Joining the shards of {output.lmdb}"
+        script:
+            "../scripts/join_lmdb.py"

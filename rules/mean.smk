@@ -1,9 +1,39 @@
 # Training LMDB → mean.binaryproto
 
+if SHARDS > 1:
+
+    rule mean_shard:
+        input:
+            shard_of("train", "{shard}") + "_lmdb",
+        output:
+            shard_of("mean", "{shard}") + ".npz",
+        log:
+            f"{RESULTS}/logs/mean_{{shard}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/mean_{{shard}}.tsv"
+        conda:
+            CONDA
+        container:
+            CONTAINER
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=60,
+        params:
+            settings=as_param(stages.MEAN),
+        message:
+            "Adding up the training records of {input}"
+        script:
+            "../scripts/mean_shard.py"
+
 
 rule mean:
     input:
-        f"{DATA}/train_lmdb",
+        (
+            f"{DATA}/train_lmdb"
+            if SHARDS == 1
+            else [shard_of("mean", i) + ".npz" for i in range(SHARDS)]
+        ),
     output:
         f"{DATA}/mean.binaryproto",
     log:

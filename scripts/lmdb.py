@@ -1,10 +1,11 @@
-"""One list to one LMDB, with a note of what is in it."""
+"""One list, or a shard of it, to one LMDB, with a note of what is in it."""
 
 import json
 from pathlib import Path
 
 from recaffe.files import write_json
 from recaffe.images.scan import read_manifest
+from recaffe.lmdb import shards
 from recaffe.lmdb.update import update
 from recaffe.script import script
 
@@ -12,14 +13,22 @@ with script(snakemake.log[0]):
     settings = json.loads(snakemake.params.settings)
     lists = json.loads(Path(snakemake.input.lists).read_text(encoding="utf-8"))
     rows = read_manifest(Path(snakemake.input.manifest))
+    shard = tuple(snakemake.params.shard)
+    store = Path(snakemake.params.store)
+    for folder in (store.parent, store.parent.with_name("shards")):
+        shards.discard(folder, snakemake.wildcards.split, shard[1])
     note = update(
         Path(snakemake.input.list),
         lists["root"],
         Path(snakemake.output.lmdb),
-        Path(snakemake.params.store),
+        store,
         settings,
         settings["seed"],
         snakemake.threads,
         {str(Path(row["root"]) / row["path"]): row["sha256"] for row in rows},
+        shard,
+        snakemake.params.scratch,
     )
     write_json(snakemake.output.info, note)
+    if shard[1] > 1:
+        shards.write_digests(store, Path(snakemake.output.digests))

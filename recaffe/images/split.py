@@ -49,6 +49,11 @@ def record_key(path: str, seed: int, copy: int = 0) -> str:
     return key if len(key.encode()) <= 511 else f"{digest[:8]}_{digest}"
 
 
+def shard_of(key: str, shards: int) -> int:
+    """Which of so many shards a record is in: ranges of keys, of about the same number of records."""
+    return int(key[:8], 16) * shards >> 32
+
+
 def assign(rows: Sequence[Row], shares: dict[str, Any], bits: int, allow_conflicts: bool) -> Split:
     """Place each row. `shares` is the config's `split`, `bits` its scan.near_duplicates.
 

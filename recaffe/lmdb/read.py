@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -70,33 +72,89 @@ def _environment(path: Path | str) -> lmdb.Environment:
         ) from error
 
 
+def shards(path: Path | str) -> list[Path]:
+    """The LMDB itself or, where it is a folder of numbered ones, those in order."""
+    folder = Path(path)
+    found = [p for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+    return sorted(found, key=lambda p: int(p.name)) or [folder]
+
+
+class Records:
+    """All records in key order. Shards are ranges of keys, so they follow one upon the other."""
+
+    def __init__(self, path: Path | str, envs: list[lmdb.Environment], stack: ExitStack) -> None:
+        self.path = path
+        self._txns = [stack.enter_context(env.begin(buffers=True)) for env in envs]
+        self._cursors = [stack.enter_context(txn.cursor()) for txn in self._txns]
+        counts = [int(env.stat()["entries"]) for env in envs]
+        self._starts = list(accumulate(counts, initial=0))
+        self._at = -1
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __iter__(self) -> Iterator[tuple[memoryview, memoryview]]:
+        for txn in self._txns:
+            with txn.cursor() as cursor:
+                yield from cursor
+
+    def names(self) -> Iterator[bytes]:
+        """All keys; no value is read."""
+        for txn in self._txns:
+            with txn.cursor() as cursor:
+                yield from map(bytes, cursor.iternext(values=False))
+
+    def value(self, place: int) -> memoryview:
+        """Record number `place`. Keys have no numbers: quick where places are asked for in order."""
+        shard = bisect_right(self._starts, place, hi=len(self._cursors)) - 1
+        cursor, start = self._cursors[shard], self._starts[shard]
+        found = True
+        if not start <= self._at <= place:
+            found, self._at = cursor.first(), start
+        for _ in range(place - self._at):
+            found = found and cursor.next()
+        if not found:
+            raise DataError(f"{self.path} has fewer records than it says. Remove it and run again.")
+        self._at = place
+        value: memoryview = cursor.value()
+        return value
+
+
+@contextmanager
+def open_records(path: Path | str) -> Iterator[Records]:
+    """The records of an LMDB or of a folder of shards; raises `DataError` as `open_lmdb` does."""
+    with ExitStack() as stack:
+        envs = [stack.enter_context(open_lmdb(p)) for p in shards(path)]
+        yield Records(path, envs, stack)
+
+
 def count(path: Path | str) -> int:
     """Number of records."""
-    with open_lmdb(path) as env:
-        return int(env.stat()["entries"])
+    with open_records(path) as found:
+        return len(found)
 
 
 def keys(path: Path | str) -> list[str]:
     """All keys in order."""
-    with open_lmdb(path) as env, env.begin() as txn, txn.cursor() as cursor:
-        return [bytes(key).decode("utf-8", "replace") for key in cursor.iternext(values=False)]
+    with open_records(path) as found:
+        return [key.decode("utf-8", "replace") for key in found.names()]
 
 
 def first_shape(path: Path | str) -> tuple[int, int, int]:
     """C, H, W of the first record, which Caffe takes for all."""
-    with open_lmdb(path) as env, env.begin() as txn, txn.cursor() as cursor:
-        if not cursor.first():
+    with open_records(path) as found:
+        if not len(found):
             raise DataError(f"{path} has no records. Remove it and run again.")
-        c, h, w = pixels(parse_datum(cursor.value(), str(path))).shape
+        c, h, w = pixels(parse_datum(found.value(0), str(path))).shape
         return int(c), int(h), int(w)
 
 
 def digests(path: Path | str, title: str = "") -> Iterator[tuple[str, str]]:
     """Each key with the SHA-256 of its value, in key order; a bar shows progress under `title`."""
-    with open_lmdb(path) as env, env.begin(buffers=True) as txn, txn.cursor() as cursor:
-        pairs: Iterable[tuple[memoryview, memoryview]] = cursor
+    with open_records(path) as found:
+        pairs: Iterable[tuple[memoryview, memoryview]] = found
         if title:
-            pairs = progress(cursor, int(env.stat()["entries"]), title, "img")
+            pairs = progress(found, len(found), title, "img")
         for key, value in pairs:
             yield (
                 bytes(key).decode("utf-8", "surrogateescape"),
@@ -107,10 +165,16 @@ def digests(path: Path | str, title: str = "") -> Iterator[tuple[str, str]]:
 def describe(path: Path | str, values: Mapping[str, str] | None = None) -> dict[str, Any]:
     """`records`, `shape` (C, H, W), and one SHA-256 over all keys and the SHA-256 of their values.
 
-    Reads every record, unless `values` gives what `digests` gave.
+    Reads every record, unless `values` gives what `digests` gave. A shard may have no records, and
+    then has no shape.
     """
     digest = _digest_of(digests(path) if values is None else values.items())
-    return {"records": count(path), "shape": list(first_shape(path)), "sha256": digest}
+    records = count(path)
+    return {
+        "records": records,
+        "shape": list(first_shape(path)) if records else [],
+        "sha256": digest,
+    }
 
 
 def check(path: Path | str) -> None:

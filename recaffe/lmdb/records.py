@@ -65,6 +65,11 @@ def known(store: Path, recipe: Mapping[str, Any]) -> dict[str, Record | None]:
     }
 
 
+def read_table(store: Path) -> dict[str, Record]:
+    """The table of a store that was just brought up to date, in key order."""
+    return _read(store / TABLE)[1]
+
+
 def write(
     path: Path, recipe: Mapping[str, Any], table: Mapping[str, Record], transaction: int
 ) -> None:

@@ -13,11 +13,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -60,8 +62,13 @@ def update(
     seed: int,
     threads: int,
     pictures: Mapping[str, str],
+    shard: tuple[int, int] = (0, 1),
+    scratch: str = "",
 ) -> dict[str, Any]:
     """Make the LMDB folder `out` hold the list's records; returns `read.describe`'s note of it.
+
+    `shard` (index, number of shards) takes only the records of that shard. With a folder `scratch`,
+    LMDB writes there, and the file is moved to the store when it is right: for disks that machines share.
 
     `pictures` gives the SHA-256 of each picture's file by path, root included. A record whose
     picture and label are as before is kept; one whose picture the LMDB has under another key or
@@ -69,30 +76,60 @@ def update(
     for a picture that can't be decoded or isn't the one that was scanned, `MachineError` when
     the disk is full or another process works on the store; the store then keeps its old content.
     """
-    entries = with_digests(read_list(list_file, seed), root, pictures)
+    entries = with_digests(read_list(list_file, seed, shard), root, pictures)
     recipe = _recipe(settings)
     with _alone(store):
         _clear(store, out)
-        try:
-            table = _change(store, entries, root, settings, threads, recipe, out)
-            note = _checked(store, table)
-        except UnknownError as reason:
-            line(f"{out.name} is built from nothing: {reason}.")
-            for name in (records.NEXT, records.TABLE, _DATA):
-                (store / name).unlink(missing_ok=True)
-            new = store / out.name
-            write(list_file, root, new, settings, seed, threads, pictures)
-            os.replace(new / _DATA, store / _DATA)
-            found = dict(read.digests(store))
-            table = {e.key: Record(e.picture, e.label, found[e.key]) for e in entries}
-            note = read.describe(store, found)
-        with read.open_lmdb(store) as env:
-            transaction = env.info()["last_txnid"]
-        records.write(store / records.TABLE, recipe, table, transaction)
-        (store / records.NEXT).unlink(missing_ok=True)
+        with _on_scratch(store, scratch) as work:
+            try:
+                table = _change(work, entries, root, settings, threads, recipe, out)
+                note = _checked(work, table)
+            except UnknownError as reason:
+                line(f"{out.name} is built from nothing: {reason}.")
+                for name in (records.NEXT, records.TABLE, _DATA):
+                    (work / name).unlink(missing_ok=True)
+                new = work / out.name
+                write(list_file, root, new, settings, seed, threads, pictures, shard)
+                os.replace(new / _DATA, work / _DATA)
+                found = dict(read.digests(work))
+                table = {e.key: Record(e.picture, e.label, found[e.key]) for e in entries}
+                note = read.describe(work, found)
+            with read.open_lmdb(work) as env:
+                transaction = env.info()["last_txnid"]
+            records.write(work / records.TABLE, recipe, table, transaction)
+            (work / records.NEXT).unlink(missing_ok=True)
         _clear(store, out)
         _publish(store, out)
     return note
+
+
+@contextmanager
+def _on_scratch(store: Path, scratch: str) -> Iterator[Path]:
+    """Where LMDB writes: in the store, or in a copy of it under `scratch` that is moved back."""
+    if not scratch:
+        yield store
+        return
+    folder = Path(os.path.expandvars(scratch)).expanduser()
+    if not folder.is_dir():
+        raise MachineError(
+            f"lmdb.scratch is {scratch!r}, and {folder} is no folder on this machine ({platform.node()}). Name "
+            "one that every machine has, or leave lmdb.scratch empty."
+        )
+    with TemporaryDirectory(prefix="recaffe-lmdb-", dir=folder) as name:
+        work = Path(name)
+        for kept in (_DATA, records.TABLE, records.NEXT):
+            if (store / kept).exists():
+                shutil.copyfile(store / kept, work / kept)
+        yield work
+        # The newer table first, under the name that is believed for a newer content only.
+        for source, target in (
+            (records.TABLE, records.NEXT),
+            (_DATA, _DATA),
+            (records.TABLE, records.TABLE),
+        ):
+            with write_aside(store / target) as aside:
+                shutil.copyfile(work / source, aside)
+        (store / records.NEXT).unlink()
 
 
 def _recipe(settings: dict[str, Any]) -> dict[str, Any]:
@@ -269,10 +306,15 @@ def _publish(store: Path, out: Path) -> None:
     """Give the LMDB its name as an output, without a second copy."""
     with write_aside(out) as aside:
         aside.mkdir()
-        try:
-            os.link(store / _DATA, aside / _DATA)
-        except OSError:  # a file system without hard links
-            (aside / _DATA).symlink_to(os.path.relpath(store / _DATA, out))
+        link(store / _DATA, aside / _DATA, out)
+
+
+def link(data: Path, name: Path, out: Path) -> None:
+    """Give a file of records another name, in a folder that will be `out`."""
+    try:
+        os.link(data, name)
+    except OSError:  # a file system without hard links
+        name.symlink_to(os.path.relpath(data, out))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from recaffe.errors import DataError, MachineError
 from recaffe.files import write_aside
 from recaffe.images.decode import RejectError, decode, read
 from recaffe.images.resize import resize
-from recaffe.images.split import record_key
+from recaffe.images.split import record_key, shard_of
 from recaffe.lmdb.read import count as count_records
 from recaffe.lmdb.read import first_shape
 from recaffe.pool import ordered_map, worker_pool
@@ -40,8 +40,12 @@ class Entry:
     picture: str = ""
 
 
-def read_list(path: Path | str, seed: int) -> list[Entry]:
-    """A list file that recaffe wrote, with its keys, in key order."""
+def read_list(path: Path | str, seed: int, shard: tuple[int, int] = (0, 1)) -> list[Entry]:
+    """A list file that recaffe wrote, with its keys, in key order.
+
+    `shard` (index, number of shards) takes only the records of that shard.
+    """
+    index, shards = shard
     seen: Counter[str] = Counter()
     entries = []
     try:
@@ -56,6 +60,8 @@ def read_list(path: Path | str, seed: int) -> list[Entry]:
             raise DataError(f"{path}, line {number}: {line!r} is not `path label`.")
         entries.append(Entry(record_key(name, seed, seen[name]), name, int(label)))
         seen[name] += 1
+    if shards > 1:
+        entries = [e for e in entries if shard_of(e.key, shards) == index]
     return sorted(entries, key=lambda e: e.key)
 
 
@@ -114,14 +120,16 @@ def write(
     seed: int,
     threads: int,
     pictures: Mapping[str, str] | None = None,
+    shard: tuple[int, int] = (0, 1),
 ) -> int:
     """Build the LMDB folder `out` aside, check it, rename it. Returns the number of records.
 
-    `settings` is the whole config (`lmdb` and `scan` are used), `pictures` as in `with_digests`.
+    `settings` is the whole config (`lmdb` and `scan` are used), `pictures` as in `with_digests`,
+    `shard` as in `read_list`.
     Raises `DataError` for a picture that can't be decoded, `MachineError` when the disk is full.
     """
     shape, scan_settings = settings["lmdb"], settings["scan"]
-    entries = read_list(list_file, seed)
+    entries = read_list(list_file, seed, shard)
     if pictures is not None:
         entries = with_digests(entries, root, pictures)
     size = len(entries) * record_size(shape) + 64 * _PAGE
@@ -192,6 +200,8 @@ def _verify(aside: Path, entries: list[Entry], settings: dict[str, Any]) -> None
     found = count_records(aside)
     if found != len(entries):
         raise DataError(f"The LMDB has {found} records, the list {len(entries)} lines.")
+    if not entries:
+        return  # a shard may be empty
     wanted = (1 if settings["gray"] else 3, settings["height"], settings["width"])
     shape = first_shape(aside)
     if shape != wanted:

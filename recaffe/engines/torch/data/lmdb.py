@@ -16,7 +16,7 @@ from recaffe.engines.torch.data.source import Blobs, Loads, Setting, Source, Ste
 from recaffe.engines.torch.data.transform import Transform
 from recaffe.errors import DataError, NetError
 from recaffe.lmdb.datum import parse_datum, pixels
-from recaffe.lmdb.read import count, open_lmdb
+from recaffe.lmdb.read import Records, count, open_records
 from recaffe.net.shapes import Shape
 from recaffe.proto import caffe_pb2 as pb
 
@@ -44,9 +44,8 @@ class LmdbData(Source):
         self.records = count(self.source)
         if not self.records:
             raise DataError(f"{self.source} has no records. Remove it and run again.")
-        with open_lmdb(self.source) as env, env.begin(buffers=True) as txn, txn.cursor() as cursor:
-            cursor.first()
-            first = parse_datum(cursor.value(), str(self.source))
+        with open_records(self.source) as found:
+            first = parse_datum(found.value(0), str(self.source))
             c, h, w = pixels(first, self.flag).shape
             self.decodes = first.encoded
         self.transform = Transform(t, (c, h, w), setting.training, setting.seed, setting.stream)
@@ -60,37 +59,20 @@ class LmdbData(Source):
     @contextmanager
     def reading(self, steps: Iterator[Step]) -> Iterator[Loads]:
         """Walks through the LMDB in order; the pixels are read by what is called later."""
-        with open_lmdb(self.source) as env, env.begin(buffers=True) as txn, txn.cursor() as cursor:
-            yield self._walk(cursor, steps)
+        with open_records(self.source) as found:
+            yield self._walk(found, steps)
 
-    def _walk(self, cursor: lmdb.Cursor, steps: Iterator[Step]) -> Loads:
+    def _walk(self, found: Records, steps: Iterator[Step]) -> Loads:
         assert self.records
-        at = -1
         for step in steps:
-            values = []
+            places = range(step.start, step.start + len(step.rows))
             try:
-                for place in range(step.start, step.start + len(step.rows)):
-                    at = self._move(cursor, at, place % self.records)
-                    values.append(cursor.value())
+                values = [found.value(place % self.records) for place in places]
             except lmdb.Error as error:
                 raise DataError(
                     f"{self.source} is broken: {error}. Remove it and run again."
                 ) from error
             yield partial(self._make, values, step)
-
-    def _move(self, cursor: lmdb.Cursor, at: int, to: int) -> int:
-        """Go from record `at` (-1: nowhere yet) to record `to`; the keys have no numbers."""
-        if at < 0 or to < at:
-            found, at = cursor.first(), 0
-        else:
-            found = True
-        for _ in range(to - at):
-            found = found and cursor.next()
-        if not found:
-            raise DataError(
-                f"{self.source} has fewer records than it says. Remove it and run again."
-            )
-        return to
 
     def _make(self, values: Sequence[bytes | memoryview], step: Step) -> Blobs:
         filling = self.transform.start(step.index, step.total, step.rows, self.setting.buffers)
