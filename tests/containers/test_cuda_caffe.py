@@ -108,7 +108,7 @@ def test_it_finds_nvidias_libraries_in_its_own_folder(home: Path, built: dict[st
 
 def test_it_can_be_moved(home: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
-    # Links on the same file system: its libraries are 700 MB.
+    # Links on the same file system: its libraries are a gigabyte.
     subprocess.run(f"cp -rl '{home}' '{moved}' || cp -r '{home}' '{moved}'", shell=True, check=True)
     done = _run(moved, moved / "bin" / "caffe", "--version")
     assert done.returncode == 0, done.stderr

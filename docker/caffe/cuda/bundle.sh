@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # NVIDIA's libraries that the built ones ask for, into their lib folder, so that a machine needs
-# nothing but the driver. Hard links where the file system allows it: they are 700 MB.
+# nothing but the driver. Hard links where the file system allows it: they are a gigabyte.
 #   bundle.sh INSTALL_FOLDER LIBRARY_FOLDER…
 set -euo pipefail
 to=$1/lib
@@ -32,7 +32,7 @@ while [ ${#queue[@]} -gt 0 ]; do
     case $file in
         */libcudnn.so.*)
             for folder in "${folders[@]}"; do
-                for part in "$folder"/libcudnn_*.so.[0-9] "$folder"/libnvrtc*.so.*; do
+                for part in "$folder"/libcudnn_*.so.[0-9] "$folder"/libnvrtc.so.[0-9]* "$folder"/libnvrtc-builtins.so.[0-9]*; do
                     if [ -e "$part" ]; then take "$(basename "$part")"; fi
                 done
             done
