@@ -24,3 +24,6 @@ for file in src/caffe/layers/cudnn_conv_layer.cpp src/caffe/layers/cudnn_deconv_
         'max_workspace = std::max(max_workspace, total_workspace_bwd_filter);
   max_workspace = (max_workspace + 255) / 256 * 256;'
 done
+# Unused, and where CUDA 13 has it only nvcc looks.
+replace src/caffe/layers/cudnn_softmax_layer.cpp '#include "thrust/device_vector.h"
+' ''
