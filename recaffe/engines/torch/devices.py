@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 
 import torch
 
+from recaffe.engines import preflight
 from recaffe.engines.base import TrainJob
 from recaffe.errors import ConfigError, TrainError
+from recaffe.script import tell
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 
@@ -20,11 +24,14 @@ def pick_device(name: str, local_rank: int = 0, local_world: int = 1) -> torch.d
     From then on, products are computed in float32 unless `numerics` says otherwise: cuDNN's are in
     TF32 by PyTorch's default.
 
-    Raises `TrainError` if a GPU is wanted and missing, `ConfigError` for a name that is no device.
+    Raises `TrainError` if a GPU is wanted and missing, `MachineError` if this PyTorch has no code for
+    it, `ConfigError` for a name that is no device.
     """
     _allow_tf32(False, False)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and local_rank == 0 and shutil.which("nvidia-smi"):
+            _tell_once(f"PyTorch sees no GPU: the CPU is used. {preflight.why_torch_sees_none()}")
     if name == "cpu":
         return torch.device("cpu")
     kind, _, number = name.partition(":")
@@ -33,8 +40,7 @@ def pick_device(name: str, local_rank: int = 0, local_world: int = 1) -> torch.d
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not there:
         raise TrainError(
-            f"device is {name}, but PyTorch sees no GPU here. Set device: auto or cpu, or check the "
-            "driver with nvidia-smi."
+            f"device is {name}, but PyTorch sees no GPU here. {preflight.why_torch_sees_none()}"
         )
     index = int(number) if number else local_rank
     if index >= there or (number and local_world > 1):
@@ -42,7 +48,13 @@ def pick_device(name: str, local_rank: int = 0, local_world: int = 1) -> torch.d
             f"device is {name}, for {local_world} processes on this machine, which has {there} GPUs. "
             "Start at most one process a GPU, with device: cuda or auto."
         )
+    preflight.check_torch(index)
     return torch.device("cuda", index)
+
+
+@cache
+def _tell_once(message: str) -> None:
+    tell(message)
 
 
 def processes(devices: int | str, device: str, batch_size: int) -> int:
