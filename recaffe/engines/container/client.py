@@ -88,6 +88,14 @@ def _no_engine(error: DockerException) -> MachineError:
     return MachineError(f"The container engine on {where} can't be used: {said} {_OUTSIDE}")
 
 
+def lost(error: Exception) -> MachineError:
+    """An engine that answered at first."""
+    return MachineError(
+        f"The container engine stopped answering ({error}). Start it again, then run the same command: "
+        "if the training's container still runs, that ends it after a snapshot and goes on from there."
+    )
+
+
 def refusal(error: DockerException, image: str) -> RecaffeError:
     """What the engine's error means, and what to do."""
     if isinstance(error, ImageNotFound):

@@ -18,6 +18,7 @@ from uuid import uuid4
 from docker.client import DockerClient
 from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
+from requests.exceptions import RequestException
 
 from recaffe import progress, stop
 from recaffe.engines import jobfile, signals
@@ -34,8 +35,11 @@ LABEL = "recaffe.snapshots"
 # Seconds that a stopped training has to write its last snapshot.
 GRACE = 600.0
 _BETWEEN_LOOKS = 0.2
-# What Python says of a module that isn't there, and of a package of it that isn't.
-_NO_RECAFFE = re.compile(r"No module named '?recaffe(\.engines(\.run)?)?'?\)?$", re.MULTILINE)
+# What the inits and Python say of a program, a module, a package of it that isn't there.
+_NO_RECAFFE = re.compile(
+    r"exec python failed|failed to exec pid1|No module named '?recaffe(\.engines(\.run)?)?'?\)?$",
+    re.MULTILINE,
+)
 _LINES = 5  # of what it said last, for the message
 
 
@@ -83,9 +87,11 @@ def train(job: TrainJob, run: dict[str, Any], memory_mb: int, cpus: int) -> Trai
             state = _state(container)
         except DockerException as error:
             raise client.refusal(error, run["image"]) from error
+        except RequestException as error:
+            raise client.lost(error) from error
         finally:
             # By name: an interrupt may have come before `create` returned.
-            with suppress(NotFound):
+            with suppress(NotFound, RequestException):
                 engine.api.remove_container(name, force=True)
     return _result(state, files[1], asked, last, run["image"], memory_mb)
 
@@ -141,13 +147,23 @@ def _follow(container: Container, title: str, asked: signals.Requests) -> deque[
     last: deque[str] = deque(maxlen=_LINES)
     # Before the start, so that no word is lost.
     said = container.attach(stream=True, logs=False)
-    if asked.asked == signals.STOP:
-        raise Interrupted(stop.MESSAGE)
-    container.start()
-    listener = threading.Thread(target=_listen, args=(said, title, last), daemon=True)
-    listener.start()
+    try:
+        if asked.asked == signals.STOP:
+            raise Interrupted(stop.MESSAGE)
+        container.start()
+        listener = threading.Thread(target=_listen, args=(said, title, last), daemon=True)
+        listener.start()
+        _wait(container, listener, asked)
+    finally:
+        with suppress(OSError):  # the other side has closed it
+            said.close()
+    return last
+
+
+def _wait(container: Container, listener: threading.Thread, asked: signals.Requests) -> None:
+    """Until it has ended and all that it said is passed on, or for `GRACE` after it was stopped."""
     deadline = None
-    # The stream can break, as when the engine itself is restarted, while the training goes on.
+    # What it says can break off, as when the engine is restarted, while the training goes on.
     while listener.is_alive() or _is_running(container):
         if asked.asked == signals.STOP and deadline is None:
             _end(container)
@@ -157,14 +173,12 @@ def _follow(container: Container, title: str, asked: signals.Requests) -> deque[
         listener.join(_BETWEEN_LOOKS)
         if not listener.is_alive():
             time.sleep(_BETWEEN_LOOKS)
-    return last
 
 
 def _listen(said: Iterable[bytes], title: str, last: deque[str]) -> None:
     rest = b""
-    with suppress(
-        OSError, DockerException
-    ):  # the engine is gone: `_follow` looks what became of it
+    # An engine that is gone breaks it off: `_wait` looks what became of the training.
+    with suppress(OSError, DockerException):
         for chunk in said:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
