@@ -49,10 +49,13 @@ def requests(sigint: str, sighup: str) -> Iterator[Requests]:
         yield asked
         return
     old = {s: signal.signal(s, handler) for s in effects}
+    # A launcher's process starts with some of them blocked, and hears them from here on.
+    blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, effects)
     if stop.asked():
         asked.asked = STOP
     try:
         yield asked
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for number, previous in old.items():
             signal.signal(number, previous)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recaffe.config import ROOT
 from recaffe.engines import jobfile
 from recaffe.engines.base import TrainJob
 from recaffe.engines.torch import launch, worker
@@ -172,13 +176,10 @@ def test_a_signal_to_one_process_stops_both_after_one_snapshot(
     assert job.log.read_text().rstrip().endswith("Optimization stopped early.")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_torchrun_stops_after_one_snapshot_and_one_process_goes_on(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_torchrun_stops_after_one_snapshot_and_one_process_goes_on(tmp_path: Path) -> None:
     write_training(tmp_path, max_iter=10**6, test_interval=10**6)
     job = job_in(tmp_path, "stopped", devices=WORLD)
-    stopper = threading.Thread(target=lambda: (until_a_snapshot_of(job), os.kill(os.getpid(), number)))  # fmt: skip
+    stopper = threading.Thread(target=lambda: (until_a_snapshot_of(job), os.kill(os.getpid(), signal.SIGTERM)))  # fmt: skip
     stopper.start()
     with pytest.raises(
         Interrupted, match=r"Stopped at iteration \d+ of 1000000; the state is saved"
@@ -193,6 +194,71 @@ def test_torchrun_stops_after_one_snapshot_and_one_process_goes_on(
     assert went_on.final is not None
     assert whole.final is not None
     assert difference(went_on.final, whole.final) < 1e-3  # rounding grows over hundreds of updates
+
+
+LAUNCH = """
+import sys
+from pathlib import Path
+from recaffe.engines import jobfile
+from recaffe.engines.torch import launch
+from recaffe.errors import Interrupted
+try:
+    launch.run(jobfile.from_json(Path(sys.argv[1]).read_text()))
+except Interrupted as error:
+    print(error)
+except KeyboardInterrupt:
+    print("interrupted at once")
+"""
+
+
+def test_signals_mean_to_several_processes_what_they_mean_to_one(tmp_path: Path) -> None:
+    """Sent to the whole group, as a terminal does: first to all, then to the launcher alone."""
+    write_training(tmp_path, max_iter=10**6, test_interval=10**6, snapshot=0, display=1)
+    job = job_in(tmp_path, "meant", devices=WORLD, sigint_effect="none", sighup_effect="snapshot")
+    assert job.snapshots is not None and job.log is not None
+    (tmp_path / "job.json").write_text(jobfile.to_json(job))
+    command = [sys.executable, "-c", LAUNCH, str(tmp_path / "job.json")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            until_more(process, shown, job, 0)
+            for send in (os.killpg, os.kill):
+                states = count_of_states(job)
+                send(process.pid, signal.SIGINT)
+                until_more(process, shown, job, shown(job) + 3)
+                assert count_of_states(job) == states
+                send(process.pid, signal.SIGHUP)
+                until_more(process, count_of_states, job, states)
+                until_more(process, shown, job, shown(job))
+            process.send_signal(signal.SIGTERM)
+            said, _ = process.communicate(timeout=60)
+            assert re.match(r"Stopped at iteration \d+ of 1000000; the state is saved", said)
+        finally:
+            process.kill()
+
+
+def count_of_states(job: TrainJob) -> int:
+    assert job.snapshots is not None
+    return len(list(job.snapshots.glob("*.json")))
+
+
+def shown(job: TrainJob) -> int:
+    """The last iteration that the log shows; -1 before the first."""
+    assert job.log is not None
+    text = job.log.read_text() if job.log.is_file() else ""
+    return max((int(n) for n in re.findall(r"Iteration (\d+) \(", text)), default=-1)
+
+
+def until_more(
+    process: subprocess.Popen[str], count: Callable[[TrainJob], int], job: TrainJob, than: int
+) -> None:
+    end = time.monotonic() + 120
+    while count(job) <= than:
+        assert process.poll() is None, "it goes on"
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_a_batch_that_devices_do_not_divide_is_refused(tmp_path: Path) -> None:

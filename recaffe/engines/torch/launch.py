@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -23,6 +23,8 @@ from recaffe.errors import ConfigError, TrainError
 
 # The folder where each process of a launch says how it ended.
 REPORTS = "RECAFFE_REPORTS"
+# Ends the names of the files there in which each says its number.
+PID = ".pid"
 # Seconds that a stopped process has to write its last snapshot.
 GRACE = 600
 
@@ -57,15 +59,17 @@ def _torchrun(job: TrainJob, count: int) -> TrainResult:
         command = [
             sys.executable, "-m", "torch.distributed.run", "--standalone",
             f"--nproc-per-node={count}", f"--shutdown-timeout={GRACE}",
-            "--signals-to-handle=SIGTERM,SIGINT",
+            "--signals-to-handle=SIGTERM",
             "-m", "recaffe.engines.torch.worker", str(folder / "job.json"),
         ]  # fmt: skip
         env = {k: v for k, v in os.environ.items() if k != "RECAFFE_TTY"}
         env |= {REPORTS: name, "OMP_NUM_THREADS": str(job.threads)}
-        with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+        with _deaf_children():
+            process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+        with process:
             relay = threading.Thread(target=_relay, args=(process, job.title))
             relay.start()
-            with _passing_signals_on(process, job):
+            with _passing_signals_on(process, job, folder):
                 process.wait()
             relay.join()
         return _outcome(folder, count)
@@ -79,16 +83,37 @@ def _relay(process: subprocess.Popen[str], title: str) -> None:
 
 
 @contextmanager
-def _passing_signals_on(process: subprocess.Popen[str], job: TrainJob) -> Iterator[None]:
-    """Signals become one SIGTERM for torchrun, which passes it on to all processes, unless the job
-    says that they do nothing. Torchrun passes on no other, so they stop after their snapshot."""
+def _deaf_children() -> Iterator[None]:
+    """What is started within doesn't hear the signals of a terminal: it shares that with this process,
+    which knows what they mean, and passes them on. A training's process unblocks them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _passing_signals_on(
+    process: subprocess.Popen[str], job: TrainJob, folder: Path
+) -> Iterator[None]:
+    """A request to stop becomes one SIGTERM for torchrun, which passes it on to all processes; one for
+    a snapshot goes to the first process as it is, and a second Ctrl-C, which doesn't wait for a
+    snapshot, to all."""
     effects = {signal.SIGINT: job.sigint_effect, signal.SIGHUP: job.sighup_effect}
-    sent = threading.Event()
+    stopping, hurried = threading.Event(), threading.Event()
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if effects.get(signal.Signals(number)) != "none" and not sent.is_set():
-            sent.set()
+        effect = effects.get(signal.Signals(number), "stop")
+        if effect == "snapshot":
+            _send(number, folder / f"rank0{PID}")
+        elif effect == "stop" and not stopping.is_set():
+            stopping.set()
             process.send_signal(signal.SIGTERM)
+        elif effect == "stop" and number == signal.SIGINT:
+            hurried.set()
+            for note in folder.glob(f"rank*{PID}"):
+                _send(number, note)
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -99,6 +124,14 @@ def _passing_signals_on(process: subprocess.Popen[str], job: TrainJob) -> Iterat
     finally:
         for number, previous in old.items():
             signal.signal(number, previous)
+    if hurried.is_set():
+        raise KeyboardInterrupt
+
+
+def _send(number: int, note: Path) -> None:
+    """Send a signal to the process whose number is noted; none before it is there."""
+    with suppress(FileNotFoundError, ProcessLookupError, ValueError):
+        os.kill(int(note.read_text(encoding="ascii")), number)
 
 
 def _outcome(folder: Path, count: int) -> TrainResult:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from recaffe.engines import jobfile
 from recaffe.engines.torch import distributed
-from recaffe.engines.torch.launch import REPORTS
+from recaffe.engines.torch.launch import PID, REPORTS
 from recaffe.engines.torch.train import train
 from recaffe.errors import ConfigError, Interrupted, RecaffeError
 
@@ -26,6 +26,8 @@ def main(argv: Sequence[str]) -> int:
             text = Path(argv[0]).read_text(encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"{argv[0]}: {error.strerror}.") from error
+        if (report := _report()) is not None:
+            report.with_suffix(PID).write_text(str(os.getpid()), encoding="ascii")
         result = train(jobfile.from_json(text))
         if (report := _report()) is not None:
             jobfile.write_result(report, result)
@@ -36,6 +38,8 @@ def main(argv: Sequence[str]) -> int:
         if (report := _report()) is not None:
             jobfile.write_error(report, error)
         return 130 if isinstance(error, Interrupted) else 1
+    except KeyboardInterrupt:  # a second Ctrl-C
+        return 130
 
 
 def _report() -> Path | None:
