@@ -257,6 +257,18 @@ def test_a_file_that_has_no_older_form_is_refused(name: str, tmp_path: Path) -> 
         upgrade_file(GOLDEN.parent / name, tmp_path / "new")
 
 
+@pytest.mark.parametrize("name", [b"names", b"lists"])
+def test_a_name_of_2013_that_is_not_utf8_is_told(name: bytes, tmp_path: Path) -> None:
+    net = pb.NetParameter()
+    layer = net.layers.add(top=["data"]).layer
+    layer.type, layer.name, layer.source = "data", "names", "lists"
+    whole = net.SerializeToString()
+    (tmp_path / "old.caffemodel").write_bytes(whole.replace(name, b"\xe4\xf6\xfc\xdf\xbf"))
+    with pytest.raises(NetError, match=r"old.caffemodel has a name that is not UTF-8"):
+        upgrade_file(tmp_path / "old.caffemodel", tmp_path / "new.caffemodel")
+    assert not (tmp_path / "new.caffemodel").exists()
+
+
 def test_the_command_says_what_was_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,5 +70,10 @@ def _binary(data: bytes, source: Path, target: Path | str) -> list[str]:
         lost = upgrade_net(net)
     except NetError as error:
         raise NetError(f"{source}: {error}") from error
+    except UnicodeDecodeError as error:  # C++ would carry over any bytes
+        raise NetError(
+            f"{source} has a name that is not UTF-8 ({error}). Fetch it again, or write it anew with "
+            "other names."
+        ) from error
     write_bytes(target, net.SerializeToString(deterministic=True))
     return lost
