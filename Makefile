@@ -1,4 +1,4 @@
-# run test lint | faults caffe parity (slower suites). Each sets up what it needs in .venv/: nothing outside this folder is touched.
+# run test lint | caffe images | faults parity containers (slower suites). Each sets up what it needs in .venv/: nothing outside this folder is touched.
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= $(shell nproc)
@@ -10,7 +10,7 @@ READY := $(VENV)/ready-$(shell cat constraints.txt pyproject.toml | cksum | cut 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: run test lint setup faults caffe caffe-cuda parity envs proto dag clean
+.PHONY: run test lint setup faults caffe caffe-cuda images parity containers envs proto dag clean
 .DEFAULT_GOAL := run
 
 run: $(READY)
@@ -25,6 +25,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
+	$(BIN)/hadolint docker/Dockerfile
 
 # Each kind of change, and what goes wrong; RECAFFE_FAULT_RUNS=100 for the long form.
 faults: $(READY)
@@ -42,6 +43,14 @@ caffe-cuda:
 # The torch engine beside real Caffe: layers, nets, solvers, files.
 parity: $(READY) caffe
 	CAFFE_HOME=$(abspath $(CAFFE))/install $(BIN)/pytest tests/parity $(PYTEST)
+
+# recaffe:cpu and recaffe:gpu for docker, podman or buildah, and of each a SIF; TARGETS="cpu gpu"
+images: $(READY)
+	PIP=$(BIN)/pip CAFFE=$(CAFFE) docker/images.sh $(TARGETS)
+
+# The caffe engine, the images, the workflow in them, trainings in containers.
+containers: $(READY) caffe images
+	CAFFE_HOME=$(abspath $(CAFFE))/install CAFFE=$(CAFFE) PIP=$(BIN)/pip $(BIN)/pytest tests/containers $(PYTEST)
 
 setup: $(READY)
 

@@ -18,6 +18,7 @@ if not workflow.config_settings.configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/container.smk"
 include: "rules/images.smk"
 include: "rules/lmdb.smk"
 include: "rules/mean.smk"

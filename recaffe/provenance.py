@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from recaffe import config as configs
-from recaffe import stages
+from recaffe import image, stages
 from recaffe.engines import jobs
 from recaffe.errors import DataError
 from recaffe.files import sha256, write_json, write_text
@@ -28,6 +28,7 @@ from recaffe.images.inventory import SPLITS
 from recaffe.packages import elpv
 
 PACKAGES = ("snakemake", "torch", "numpy", "opencv-python-headless", "pillow", "lmdb", "protobuf")
+COMMIT = "RECAFFE_COMMIT"
 SUMS, CHAIN = "SHA256SUMS", "provenance.json"
 DATA_FILES = (
     "inventory.csv", "classes.txt", "manifest.csv", "rejected.csv",
@@ -67,10 +68,11 @@ def own_sum(body: str) -> str:
 def versions() -> dict[str, str]:
     """Versions of what computes, and where."""
     return {
-        "recaffe": f"{version('recaffe')}, commit {_commit()}",
+        "recaffe": f"{version('recaffe')}, commit {commit()}",
         **{name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {platform.system()}",
+        **({"image": found} if (found := image.name()) else {}),
     }
 
 
@@ -190,7 +192,10 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _commit() -> str:
+def commit() -> str:
+    """The clone's commit; COMMIT says it where there is no git, as in an image."""
+    if known := os.environ.get(COMMIT):
+        return known
     command = [
         "git", "-C", str(configs.ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*",
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from recaffe import stop, turns
+from recaffe import image, stop, turns
 from recaffe.errors import RecaffeError, is_out_of_memory
 from recaffe.files import explain_os_error
 
@@ -23,6 +23,8 @@ _OUT_OF_MEMORY = (
 @contextmanager
 def script(log: str) -> Iterator[None]:
     """Send stdout and stderr to `log`, keep the terminal for progress bars, end mistakes well.
+
+    In one of recaffe's images the log's first line says which one it is.
 
     A `RecaffeError` is one message on the terminal and in the log, and exit status 1; so is a full
     disk, a missing permission or a lack of memory. SIGTERM and SIGHUP stop it as Ctrl-C does.
@@ -40,7 +42,11 @@ def script(log: str) -> Iterator[None]:
         os.dup2(f.fileno(), 2)
     try:
         with turns.job():
+            if line := image.begins():
+                print(line)
             yield
+            if line := image.ends():
+                print(line)
             sys.stdout.flush()
     except RecaffeError as error:
         _end(terminal, str(error), 1)

@@ -14,9 +14,11 @@ from recaffe.packages import elpv
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
-# The image of the workflow's programs, which this version doesn't build yet, and the environment of
-# the same versions.
-CONTAINER = "docker/recaffe-cpu.sif"
+# The image that rules run in with --use-singularity, and the environment of the same versions. Another
+# image: `--config container=FILE`.
+CONTAINER = str(config.pop("container", "")) or os.path.relpath(
+    Path(workflow.basedir, "docker", "recaffe-cpu.sif")
+)
 CONDA = "../envs/tools.yaml"
 
 
