@@ -28,9 +28,15 @@ def sha256(path: Path | str) -> str:
 
 
 def explain_os_error(error: OSError, path: Path | str) -> MachineError:
-    """A disk or permission failure as a message with a next step."""
-    # EFBIG is what a limit on a file's size says (`ulimit -f`, some quotas).
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    """A failure of disk, permission or memory as a message with a next step."""
+    if error.errno == errno.ENOMEM:
+        return MachineError(
+            f"Not enough memory at {path}. Give the job more, or run with fewer --cores; then run the "
+            "same command again. Nothing half done is kept."
+        )
+    if error.errno == errno.EFBIG:
+        return file_too_large(path)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return MachineError(
             f"No space left while writing {path}. Free some space or write to a "
             "larger disk, then run the same command again; finished steps are kept."
@@ -41,6 +47,16 @@ def explain_os_error(error: OSError, path: Path | str) -> MachineError:
             "or write to another one."
         )
     return MachineError(f"{path}: {error.strerror or error}")
+
+
+def file_too_large(path: Path | str) -> MachineError:
+    """What stops a file on a disk with room: a limit of the process's, or of the file system's."""
+    return MachineError(
+        f"File too large: {path} has reached a limit of a file's size, though the disk may have room. "
+        "Raise it (`ulimit -f unlimited`, or in the cluster's settings), or write to a file system "
+        "that holds larger files (FAT ends at 4 GiB), then run the same command again; finished "
+        "steps are kept."
+    )
 
 
 def _fsync(path: Path) -> None:

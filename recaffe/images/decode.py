@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from recaffe.errors import MachineError
+
 # The limit is ours (scan.max_pixels), checked before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
 # Not among them: EPS, for which Pillow starts Ghostscript; and containers such as ICO, whose pictures
@@ -19,6 +21,7 @@ FORMATS = (
     "SUN", "TGA", "TIFF", "WEBP",
 )  # fmt: skip
 _ORIENTATION = 0x0112
+_BYTES_A_PIXEL = 24  # at most, while it is brought to upright RGB: four or five images of 4 bytes
 
 
 class RejectError(Exception):
@@ -63,11 +66,13 @@ def decode(data: bytes, background: str = "#ffffff", max_pixels: int = 100_000_0
     `background` (#rrggbb); 16-bit samples keep their upper 8 bits, as OpenCV's imread does; of an
     animation the first frame counts.
 
-    Raises `RejectError` for anything that isn't a whole picture of at most `max_pixels` pixels.
+    Raises `RejectError` for anything that isn't a whole picture of at most `max_pixels` pixels, and
+    `MachineError` where memory lacks for one.
     """
     with warnings.catch_warnings():
         # Pillow warns of odd metadata in pictures that it reads all the same.
         warnings.simplefilter("ignore")
+        size = 1000, 1000  # until the picture says it
         try:
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
             kind, mode, frames = image.format or "?", image.mode, getattr(image, "n_frames", 1)
@@ -75,6 +80,7 @@ def decode(data: bytes, background: str = "#ffffff", max_pixels: int = 100_000_0
                 raise RejectError(
                     f"{image.width}×{image.height} pixels, over scan.max_pixels ({max_pixels})"
                 )
+            size = image.size
             image.load()
             orientation = image.getexif().get(_ORIENTATION, 1)
             image = ImageOps.exif_transpose(image)
@@ -83,15 +89,30 @@ def decode(data: bytes, background: str = "#ffffff", max_pixels: int = 100_000_0
             raise RejectError("not a picture that can be recognised") from None
         except RejectError:
             raise
-        except MemoryError:
-            raise RejectError("too large for this machine's memory") from None
         except Exception as error:  # Pillow's decoders raise almost anything on a broken file
+            _check_memory(*size)
             raise RejectError(
                 f"broken or truncated: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
             ) from None
     return Picture(
         rgb, kind, mode, int(frames), int(orientation) if orientation in range(1, 9) else 1
     )
+
+
+def _check_memory(width: int, height: int) -> None:
+    """Raise `MachineError` unless there is memory for a picture of that size.
+
+    What a decoder says for lack of memory must not reject a picture: another machine may hold it.
+    """
+    need = width * height * _BYTES_A_PIXEL
+    try:
+        np.empty(need, np.uint8)
+    except MemoryError:
+        raise MachineError(
+            f"Not enough memory for a picture of {width}×{height} pixels: decoding it takes up to "
+            f"{need / 2**20:,.0f} MiB. Give the job more, run with fewer --cores, or lower "
+            "scan.max_pixels; then run the same command again."
+        ) from None
 
 
 def _to_rgb(image: Image.Image, background: str) -> Image.Image:

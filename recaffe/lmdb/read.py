@@ -7,7 +7,6 @@ import json
 import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -16,10 +15,9 @@ from typing import Any
 import lmdb
 
 from recaffe import real_caffe
-from recaffe.errors import DataError
+from recaffe.errors import DataError, is_out_of_memory
 from recaffe.lmdb import pages
 from recaffe.lmdb.datum import parse_datum, pixels
-from recaffe.pool import worker_pool
 from recaffe.progress import progress
 
 # An environment must not be opened twice in a process: (device, inode) → it and its users.
@@ -37,6 +35,8 @@ def open_lmdb(path: Path | str) -> Iterator[lmdb.Environment]:
     try:
         yield env
     except lmdb.Error as error:  # damage that shows only when a record is read
+        if is_out_of_memory(error):
+            raise
         raise DataError(f"{path} is broken: {error}. Remove it and run again.") from error
     finally:
         with _lock:
@@ -67,6 +67,8 @@ def _environment(path: Path | str) -> lmdb.Environment:
         # LMDB that has its final name.
         return lmdb.open(str(path), readonly=True, lock=False)
     except lmdb.Error as error:
+        if is_out_of_memory(error):  # no room in the address space for the map of the file
+            raise
         raise DataError(
             f"{path} can't be opened as an LMDB: {error}. Remove it and run again."
         ) from error
@@ -180,8 +182,7 @@ def describe(path: Path | str, values: Mapping[str, str] | None = None) -> dict[
 def check(path: Path | str) -> None:
     """Raises `DataError` unless the LMDB holds what the note beside it (PATH.json) says.
 
-    All of it is read, as fast as it is hashed. By another process, since a damaged tree of pages can
-    bring liblmdb down.
+    All of it is read, as fast as it is hashed.
     """
     note = Path(f"{path}.json")
     remedy = f"Remove {path} and run the same command again."
@@ -191,22 +192,10 @@ def check(path: Path | str) -> None:
         raise DataError(
             f"{note}, the note of what {path} holds, can't be read. {remedy}"
         ) from error
-    with worker_pool(2) as pool:
-        assert pool is not None, "two workers make a pool"
-        try:
-            found = pool.submit(_digest, path, f"check {Path(path).name}").result()
-        except (BrokenProcessPool, lmdb.Error) as error:
-            raise DataError(
-                f"{path} is broken: {error or 'reading it crashes'}. {remedy}"
-            ) from error
-    if found != wanted:
+    if _digest_of(digests(path, f"check {Path(path).name}")) != wanted:
         raise DataError(
             f"{path} has changed since it was written: {note} has another digest. {remedy}"
         )
-
-
-def _digest(path: Path | str, title: str) -> str:
-    return _digest_of(digests(path, title))
 
 
 def _digest_of(values: Iterable[tuple[str, str]]) -> str:

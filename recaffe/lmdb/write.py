@@ -16,7 +16,7 @@ import lmdb
 import numpy as np
 
 from recaffe.errors import DataError, MachineError
-from recaffe.files import write_aside
+from recaffe.files import file_too_large, write_aside
 from recaffe.images.decode import RejectError, decode, read
 from recaffe.images.resize import resize
 from recaffe.images.split import record_key, shard_of
@@ -187,12 +187,14 @@ def _check_space(out: Path, need: int) -> None:
 
 def cant_write(out: Path, error: lmdb.Error) -> DataError | MachineError:
     """LMDB's error in writing as a message."""
+    if "File too large" in str(error):
+        return file_too_large(out)
     # LMDB reports a write that the disk cut short as an input/output error.
-    if not any(x in str(error) for x in ("No space", "Input/output", "File too large")):
+    if not any(x in str(error) for x in ("No space", "Input/output")):
         return DataError(f"{out} can't be written: {error}")
     return MachineError(
-        f"No space left (or a failing disk) while writing {out}. Free some space or put `results` on a larger disk, "
-        "then run the same command again; finished steps are kept."
+        f"No space left (or a failing disk) while writing {out}. Free some space or put `results` on "
+        "a larger disk, then run the same command again; finished steps are kept."
     )
 
 

@@ -96,15 +96,22 @@ def test_a_full_disk_is_told_before_writing(
     assert not (pictures / "db").exists()
 
 
-@pytest.mark.parametrize("message", ["No space left on device", "Input/output error"])
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("No space left on device", "No space left.*db.*run the same command again"),
+        ("Input/output error", "No space left.*db.*run the same command again"),
+        ("File too large", "^File too large: .*db.*ulimit -f.*run the same command again"),
+    ],
+)
 def test_a_disk_that_fills_while_writing_is_explained(
-    pictures: Path, monkeypatch: pytest.MonkeyPatch, message: str
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, message: str, told: str
 ) -> None:
     def no_room(*args: Any, **options: Any) -> None:
         raise lmdb.Error(f"mdb_txn_commit: {message}")  # as seen on a small tmpfs
 
     monkeypatch.setattr(write.lmdb, "open", no_room)
-    with pytest.raises(MachineError, match="No space left.*db.*run the same command again"):
+    with pytest.raises(MachineError, match=told):
         write.write(pictures / "l.txt", str(pictures / "p"), pictures / "db", settings(), 0, 1)
     assert not list(pictures.glob("*db*"))
 
