@@ -23,7 +23,7 @@ from typing import TextIO
 from recaffe.files import is_alive
 
 _WORKFLOW, _JOBS = ".snakemake/recaffe.workflow.lock", ".snakemake/recaffe.jobs.lock"
-# Tells a job which process of which machine its workflow is.
+# Tells a job which process in which session of which machine its workflow is.
 _MAIN = "RECAFFE_MAIN"
 _SECONDS_BETWEEN_LOOKS = 0.5
 _PATIENCE = 120.0  # seconds for jobs of a killed workflow to end; a training's step may be long
@@ -38,7 +38,7 @@ def begin(folder: Path | str = ".") -> bool:
     don't see, only if no other machine has worked there since: Snakemake's own message then says
     how to remove them. Where nothing can be locked, Snakemake's own locks are all there is.
     """
-    os.environ[_MAIN] = f"{platform.node()}:{os.getpid()}"
+    os.environ[_MAIN] = f"{platform.node()}:{os.getsid(0)}:{os.getpid()}"
     workflow, jobs = Path(folder, _WORKFLOW), Path(folder, _JOBS)
     try:
         workflow.parent.mkdir(exist_ok=True)
@@ -68,10 +68,9 @@ def job() -> Iterator[None]:
         file = Path(_JOBS).open("a", encoding="utf-8")  # noqa: SIM115 - held to the end
         _held.append(file)
         fcntl.flock(file, fcntl.LOCK_SH)
-    host, _, pid = os.environ.get(_MAIN, "").rpartition(":")
-    # Not in a container that numbers its processes itself, nor on a cluster, whose jobs live on.
-    if host == platform.node() and _is_above(int(pid)):
-        threading.Thread(target=_watch, args=(int(pid),), daemon=True).start()
+    host, *numbers = os.environ.get(_MAIN, "").split(":")
+    if host == platform.node() and _is_ours(*map(int, numbers)):
+        threading.Thread(target=_watch, args=(int(numbers[1]),), daemon=True).start()
     yield
 
 
@@ -99,6 +98,15 @@ def _watch(pid: int) -> None:
     while is_alive(pid):
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_ours(session: int, pid: int) -> bool:
+    """Whether this job ends with that workflow, which may be dead by now.
+
+    Not in a container that numbers its processes itself, nor on a cluster, whose jobs live on: there
+    it is in another session. (0 is what a session outside of a container is called.)
+    """
+    return _is_above(pid) or 0 < session == os.getsid(0)
 
 
 def _is_above(pid: int) -> bool:

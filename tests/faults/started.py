@@ -17,6 +17,7 @@ from tests.workflow.faults.small import Small
 
 RUNS = int(os.environ.get("RECAFFE_FAULT_RUNS", "10"))
 THOROUGH = RUNS > 10  # at night
+PATIENCE = 600.0  # seconds for what takes a few on an idle machine: only a hang is longer
 # What each rule makes, in their order.
 OUTPUTS = {
     "scan": ["data/manifest.csv"],
@@ -60,7 +61,7 @@ class Started:
 
     def wait_for(self, rule: str, log: Path | None = None) -> int | None:
         """The rule's process when it starts, or when it has opened its log; None if that never was."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE
         while self.process.poll() is None and time.monotonic() < deadline:
             pid = self.job(rule)
             if pid is not None and (log is None or log.exists()):
@@ -79,7 +80,7 @@ class Started:
     @property
     def said(self) -> str:
         """All that it said until its processes ended."""
-        self._reader.join(60)
+        self._reader.join(PATIENCE)
         return b"".join(self._output).decode("utf-8", "replace")
 
     def _read(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import platform
@@ -53,9 +54,10 @@ def test_what_another_machine_wrote_aside_goes_once_it_has_rested(tmp_path: Path
     assert not old.exists()
 
 
-def test_a_file_that_may_not_grow_is_explained_as_a_full_disk(tmp_path: Path) -> None:
-    said = files.explain_os_error(OSError(27, "File too large"), tmp_path / "x")
-    assert "No space left" in str(said)
+def test_a_file_that_may_not_grow_is_no_full_disk(tmp_path: Path) -> None:
+    said = str(files.explain_os_error(OSError(errno.EFBIG, "File too large"), tmp_path / "x"))
+    assert said.startswith(f"File too large: {tmp_path / 'x'}") and "ulimit -f" in said
+    assert "space" not in said
 
 
 def test_dates_from_the_future_are_put_back_in_their_order(tmp_path: Path) -> None:
@@ -135,6 +137,33 @@ def test_a_job_stops_when_its_workflow_is_killed(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert process.stderr is not None
+        assert "Stopped. Run the same command again" in process.stderr.read()
+
+
+def test_a_job_that_begins_after_its_workflow_was_killed_ends_at_once(tmp_path: Path) -> None:
+    job = (
+        "import sys; sys.stdin.read(); from recaffe.script import script\n"
+        f"with script({str(tmp_path / 'x.log')!r}):\n    import time; time.sleep(600)"
+    )
+    main = (
+        "import os, subprocess, sys; from recaffe import turns; turns.begin()\n"
+        f"subprocess.Popen([sys.executable, '-c', {job!r}]); print(flush=True); sys.stdin.read(1)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", main],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdin.close()  # now the job goes on
         assert "Stopped. Run the same command again" in process.stderr.read()
 
 
