@@ -1,4 +1,4 @@
-# run test lint | caffe images | faults parity containers (slower suites). Each sets up what it needs in .venv/: nothing outside this folder is touched.
+# run test lint | caffe images | faults parity containers cluster (slower suites). Each sets up what it needs in .venv/: nothing outside this folder is touched.
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= $(shell nproc)
@@ -10,7 +10,7 @@ READY := $(VENV)/ready-$(shell cat constraints.txt pyproject.toml | cksum | cut 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: run test lint setup faults caffe caffe-cuda images parity containers envs proto dag clean
+.PHONY: run test lint setup faults caffe caffe-cuda images parity containers cluster envs proto dag clean
 .DEFAULT_GOAL := run
 
 run: $(READY)
@@ -51,6 +51,10 @@ images: $(READY)
 # The caffe engine, the images, the workflow in them, trainings in containers.
 containers: $(READY) caffe images
 	CAFFE_HOME=$(abspath $(CAFFE))/install CAFFE=$(CAFFE) PIP=$(BIN)/pip $(BIN)/pytest tests/containers $(PYTEST)
+
+# The workflow on a real SLURM of three nodes on this machine, whose packages are installed if they can be.
+cluster: $(READY)
+	$(BIN)/pytest -n 2 --dist worksteal tests/cluster $(PYTEST)
 
 setup: $(READY)
 

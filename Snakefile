@@ -28,8 +28,16 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
+# Small enough for the machine that Snakemake itself runs on, or in need of a network, when the others
+# are sent to a cluster.
 localrules:
     all,
+    fetch_package,
+    convert_weights,
+    patch,
+    solver,
+    metrics,
+    report,
 
 
 rule all:

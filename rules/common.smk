@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from recaffe import config as recaffe_config
-from recaffe import clock, digests, records, stages
+from recaffe import clock, digests, needs, records, stages
 from recaffe.engines.caffe import find
 from recaffe.errors import RecaffeError
 from recaffe.images import inventory
@@ -190,10 +190,52 @@ def mean_of(run):
     return [f"{DATA}/mean.binaryproto"] if RUNS[run]["mean"] == "file" else []
 
 
+def devices_of(run):
+    """Processes that train a run together on one machine; `auto` counts as one."""
+    count = RUNS[run]["devices"]
+    return count if isinstance(count, int) else 1
+
+
 def cores_of(run):
     """CPU cores of a training: `threads` for each process that `devices` starts."""
-    count = RUNS[run]["devices"]
-    return RUNS[run]["threads"] * (count if isinstance(count, int) else 1)
+    return RUNS[run]["threads"] * devices_of(run)
+
+
+def gpus_of(run, count=1):
+    """GPUs to ask a cluster for; None asks for none."""
+    return None if RUNS[run]["device"] == "cpu" else count
+
+
+def pictures_seen(run):
+    """How many pictures a training sees, one as often as it does."""
+    run = RUNS[run]
+    if run["max_iter"]:
+        return run["max_iter"] * run["batch_size"] * run["iter_size"]
+    return run["epochs"] * pictures()
+
+
+def pictures():
+    """How many pictures there are, as far as that is known yet."""
+    return needs.pictures(Path(DATA, "inventory.csv"))
+
+
+def memory(megabytes, kilobytes=0):
+    """A rule's `mem_mb`: a base and so much a picture, more for each attempt."""
+    return lambda wildcards, attempt: needs.memory(
+        megabytes, attempt, pictures(), kilobytes
+    )
+
+
+def minutes(base, seconds=0, jobs=1):
+    """A rule's `runtime`: a base and so much a picture of its share, more for each attempt."""
+    return lambda wildcards, attempt: needs.minutes(
+        base, attempt, pictures() / jobs, seconds
+    )
+
+
+def many_threads(wildcards):
+    """Threads of a rule that looks at each picture by itself."""
+    return needs.threads(pictures())
 
 
 def linear_baselines():

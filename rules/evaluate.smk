@@ -22,8 +22,9 @@ rule predict:
         CONTAINER
     threads: lambda w: RUNS[w.run]["threads"]
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=memory(3000, kilobytes=4),
+        runtime=minutes(20, seconds=0.5),
+        gpu=lambda w: gpus_of(w.run),
     params:
         settings=lambda w: as_param(
             stages.EVALUATE,
@@ -51,8 +52,8 @@ rule metrics:
         CONTAINER
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory(1000, kilobytes=4),
+        runtime=minutes(10),
     params:
         settings=as_param(stages.EVALUATE),
     message:
@@ -80,8 +81,9 @@ rule linear:
         CONTAINER
     threads: lambda w: RUNS[w.run]["threads"]
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=memory(3000, kilobytes=50),
+        runtime=minutes(30, seconds=0.5),
+        gpu=lambda w: gpus_of(w.run),
     params:
         settings=lambda w: as_param(stages.LINEAR, run=some(w.run, *PREDICT_KEYS)),
     message:

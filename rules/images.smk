@@ -15,8 +15,8 @@ rule fetch_package:
         CONTAINER
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         package=lambda w: [w.package, *PACKAGES[w.package]],
     message:
@@ -26,6 +26,10 @@ rule fetch_package:
 
 
 if CONFIG["images"]["package"]:
+
+    localrules:
+        unpack_pictures,
+        inventory,
 
     rule unpack_pictures:
         input:
@@ -42,8 +46,8 @@ if CONFIG["images"]["package"]:
             CONTAINER
         threads: 1
         resources:
-            mem_mb=1000,
-            runtime=30,
+            mem_mb=memory(1000),
+            runtime=minutes(30),
         params:
             version=stages.SCAN,
         message:
@@ -67,8 +71,8 @@ if CONFIG["images"]["package"]:
             CONTAINER
         threads: 1
         resources:
-            mem_mb=1000,
-            runtime=30,
+            mem_mb=memory(1000),
+            runtime=minutes(30),
         params:
             settings=as_param(stages.SCAN, images=images()),
         message:
@@ -90,10 +94,10 @@ rule scan:
         CONDA
     container:
         CONTAINER
-    threads: 8
+    threads: many_threads
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=memory(2000, kilobytes=3),
+        runtime=minutes(20, seconds=0.1),
     params:
         settings=as_param(stages.SCAN, scan=CONFIG["scan"]),
         pictures=PICTURES,
@@ -124,8 +128,8 @@ rule split:
         CONTAINER
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(1000, kilobytes=4),
+        runtime=minutes(10, seconds=0.01),
     params:
         settings=as_param(stages.SPLIT, split=CONFIG["split"], scan=CONFIG["scan"]),
         rejected=beside("rejected.csv"),

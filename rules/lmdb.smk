@@ -18,10 +18,10 @@ rule lmdb_shard:
         CONDA
     container:
         CONTAINER
-    threads: 8
+    threads: many_threads
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=memory(2000, kilobytes=2),
+        runtime=minutes(20, seconds=0.1, jobs=SHARDS),
     params:
         settings=LMDB_SETTINGS,
         shard=lambda w: [int(w.shard), SHARDS],
@@ -52,7 +52,14 @@ if SHARDS == 1:
 
 else:
 
-    rule lmdb:
+    # Real Caffe reads one file; otherwise the shards are only named.
+    MERGE = any(run["engine"] == "caffe" for run in RUNS.values())
+    if not MERGE:
+
+        localrules:
+            join_lmdb,
+
+    rule join_lmdb:
         input:
             lmdbs=[shard_of("{split}", i) + "_lmdb" for i in range(SHARDS)],
             digests=[shard_of("{split}", i) + ".txt" for i in range(SHARDS)],
@@ -69,12 +76,11 @@ else:
             CONTAINER
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=240,
+            mem_mb=memory(2000),
+            runtime=minutes(20, seconds=0.02),
         params:
             version=stages.LMDB,
-            # Real Caffe reads one file.
-            merge=any(run["engine"] == "caffe" for run in RUNS.values()),
+            merge=MERGE,
         message:
             "Joining the shards of {output.lmdb}"
         script:

@@ -2,6 +2,10 @@
 
 if SHARDS > 1:
 
+    # Of as many sums as there are shards.
+    localrules:
+        mean,
+
     rule mean_shard:
         input:
             shard_of("train", "{shard}") + "_lmdb",
@@ -17,8 +21,8 @@ if SHARDS > 1:
             CONTAINER
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=60,
+            mem_mb=memory(1000),
+            runtime=minutes(10, seconds=0.005, jobs=SHARDS),
         params:
             settings=as_param(stages.MEAN),
         message:
@@ -46,8 +50,8 @@ rule mean:
         CONTAINER
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory(1000),
+        runtime=minutes(10, seconds=0.005),
     params:
         settings=as_param(stages.MEAN),
     message:

@@ -17,8 +17,8 @@ rule convert_weights:
         CONTAINER
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(2000),
+        runtime=minutes(30),
     params:
         settings=lambda w: as_param(
             stages.WEIGHTS, card=CARDS[w.net], net=digest(net_file(w.net))
@@ -51,8 +51,8 @@ rule patch:
         CONTAINER
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(2000),
+        runtime=minutes(30),
     params:
         settings=lambda w: as_param(
             stages.PATCH,
@@ -88,8 +88,8 @@ rule solver:
         CONTAINER
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory(1000),
+        runtime=minutes(10),
     params:
         settings=lambda w: as_param(stages.SOLVER, run=some(w.run, *SOLVER_KEYS)),
         prefix=f"{RESULTS}/{{run}}/snapshots/snap",

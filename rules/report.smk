@@ -27,8 +27,8 @@ rule report:
         CONTAINER
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(2000, kilobytes=4),
+        runtime=minutes(30),
     params:
         settings=as_param(
             stages.REPORT,

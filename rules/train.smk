@@ -27,8 +27,13 @@ rule train:
         CONTAINER
     threads: lambda w: cores_of(w.run)
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        mem_mb=lambda w, attempt: needs.memory(
+            4000, attempt, RUNS[w.run]["batch_size"], kilobytes=30000
+        ),
+        runtime=lambda w, attempt: needs.minutes(
+            30, attempt, pictures_seen(w.run), seconds=0.2
+        ),
+        gpu=lambda w: gpus_of(w.run, devices_of(w.run)),
     params:
         settings=lambda w: as_param(stages.TRAIN, run=some(w.run, *TRAIN_KEYS)),
         # Not an output: what was trained before a break must outlive it.
