@@ -236,8 +236,9 @@ def _result(
         )
     if status == 137:
         raise TrainError(
-            "The training's container was killed from outside. Run the same command again to go on "
-            "from the last snapshot."
+            "The training's container was killed: from outside, or for lack of memory, which not every "
+            f"engine tells (its limit is {memory_mb} MB, the rule's mem_mb). Run the same command again "
+            "to go on from the last snapshot."
         )
     raise TrainError(
         f"The training's container ended with status {status} and without a result. What it said "
