@@ -58,13 +58,6 @@ def _run(*command: str, env: dict[str, str] | None = None) -> list[str]:
     return [x for x in lines if TOLD.match(x)]
 
 
-def without_last_loss(lines: list[str]) -> list[str]:
-    """Caffe reads one more batch when training is over, only to show its loss; recaffe doesn't."""
-    last = [x for x in lines if re.match(r"Iteration \d+, loss = ", x)]
-    assert len(last) == 1
-    return [x for x in lines if x not in last]
-
-
 def shapes(lines: list[str]) -> list[str]:
     """The lines with each number as N."""
     return [re.sub(NUMBER, "N", x.replace("nan", "0").replace("inf", "0")) for x in lines]
@@ -81,7 +74,7 @@ def assert_same(ours: list[str], theirs: list[str], tolerance: float = 1e-3) -> 
 
 def test_training_tells_the_same_in_the_same_lines(caffe_home: Path, golden: Path) -> None:
     flags = ("train", "-solver", "solver.prototxt", "-weights", "start.caffemodel")
-    wanted = without_last_loss(theirs(caffe_home, *flags))
+    wanted = theirs(caffe_home, *flags)
     assert_same(ours(*flags), wanted)
     assert sum("Iteration" in x for x in wanted) > 25
 
@@ -95,15 +88,33 @@ def test_steps_and_snapshots_are_told_in_the_same_lines(
     text = text.replace("stepsize: 5\n", "") + f"\nsnapshot_format: {form}\n"
     (golden / "solver.prototxt").write_text(text, encoding="utf-8")
     flags = ("train", "-solver", "solver.prototxt", "-weights", "start.caffemodel")
-    wanted = without_last_loss(theirs(caffe_home, *flags))
+    wanted = theirs(caffe_home, *flags)
     assert sum("MultiStep" in x for x in wanted) == 2
+    assert_same(ours(*flags), wanted)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [("average_loss: 4", 1), ("average_loss: 40", 1), ("display: 5", 0), ("display: 6", 1)],
+)
+def test_the_loss_after_the_last_update_is_told_where_caffe_tells_it(
+    changes: str, told: int, caffe_home: Path, golden: Path
+) -> None:
+    """It is one more batch's, whatever iter_size, and averaged with those of the last updates."""
+    text = (golden / "solver.prototxt").read_text(encoding="utf-8")
+    name = changes.partition(":")[0]
+    text = re.sub(rf"^{name}: .*$", "", text, flags=re.MULTILINE) + f"\n{changes}\n"
+    (golden / "solver.prototxt").write_text(text, encoding="utf-8")
+    flags = ("train", "-solver", "solver.prototxt", "-weights", "start.caffemodel")
+    wanted = theirs(caffe_home, *flags)
+    assert sum(bool(re.match(r"Iteration 12, loss = ", x)) for x in wanted) == told
     assert_same(ours(*flags), wanted)
 
 
 def test_a_snapshot_of_caffe_goes_on_as_in_caffe(caffe_home: Path, golden: Path) -> None:
     theirs(caffe_home, "train", "--solver=solver.prototxt", "--weights=start.caffemodel")
     flags = ("train", "--solver=solver.prototxt", "--snapshot=trained_iter_6.solverstate")
-    wanted = without_last_loss(theirs(caffe_home, *flags))
+    wanted = theirs(caffe_home, *flags)
     assert_same(ours(*flags), wanted)
 
 

@@ -23,7 +23,7 @@ from recaffe.errors import ConfigError, Interrupted, MachineError
 from recaffe.net import weights
 from recaffe.net.parse import read_net
 from recaffe.proto import caffe_pb2 as pb
-from tests.training import IGNORE, write_training
+from tests.training import BATCH_NORM, IGNORE, write_training
 from tests.unit.trained import CPU, final, lines, logged, losses, same
 
 
@@ -138,6 +138,25 @@ def test_the_shown_loss_is_the_mean_of_the_last_few(tmp_path: Path) -> None:
     for i, value in enumerate(smooth):
         window = each[max(0, i - 2) : i + 1]
         assert value == pytest.approx(sum(window) / len(window), rel=1e-4)
+
+
+@pytest.mark.parametrize("micro_batch", [0, 2])
+def test_the_loss_after_the_last_update_is_shown_and_leaves_nothing_else(
+    tmp_path: Path, micro_batch: int
+) -> None:
+    left, tested = {}, {}
+    for display in (4, 0, 5):
+        folder = tmp_path / str(display)
+        write_training(folder, display=display, middle=BATCH_NORM)
+        final(folder, csv=folder / "csv", micro_batch=micro_batch, final=folder / "final")
+        said = lines((folder / "log").read_text())
+        assert sum(x.startswith("Iteration 16, loss = ") for x in said) == (display == 4)
+        left[display] = [(folder / n).read_bytes() for n in ("final", "snap_iter_16.caffemodel")]
+        tested[display] = [x for x in said if "Test net output" in x]
+        last_row = (folder / "csv").read_text().splitlines()[-1].split(",")
+        assert (last_row[0], last_row[3]) == ("16", ""), "the last is the test's"
+    assert left[4] == left[0] == left[5]
+    assert tested[4] == tested[0] == tested[5]
 
 
 def test_iter_size_adds_up_to_a_larger_batch(tmp_path: Path) -> None:

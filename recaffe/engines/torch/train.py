@@ -5,35 +5,31 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from recaffe.engines import signals
-from recaffe.engines.base import Output, Snapshot, Step, TrainJob, TrainResult
+from recaffe.engines.base import Snapshot, Step, TrainJob, TrainResult
 from recaffe.engines.events import Best, Recorder, check_selection
 from recaffe.engines.store import alone
-from recaffe.engines.torch import devices, distributed, losses, memory, nets, parts, prefix
+from recaffe.engines.torch import devices, distributed, losses, nets, prefix
 from recaffe.engines.torch.allocator import keep_freed_memory
-from recaffe.engines.torch.data import Batch
-from recaffe.engines.torch.debug import Debug
+from recaffe.engines.torch.debug import Say
 from recaffe.engines.torch.distributed import Group
 from recaffe.engines.torch.net import Net
-from recaffe.engines.torch.outputs import Means
-from recaffe.engines.torch.replica import Replica, Together, statistics
+from recaffe.engines.torch.passes import Batches, Passes
+from recaffe.engines.torch.replica import Replica, statistics
 from recaffe.engines.torch.smoothing import Losses
 from recaffe.engines.torch.snapshots import Store, restore_from
 from recaffe.engines.torch.solvers import make_solver
 from recaffe.engines.torch.tester import Tester
-from recaffe.engines.torch.upload import on_device, split
+from recaffe.engines.torch.upload import on_device
 from recaffe.errors import Interrupted, TrainError
 from recaffe.files import sha256, write_bytes
+from recaffe.glog import number
 from recaffe.net import weights
-
-Blobs = dict[str, Tensor]
 
 
 def train(job: TrainJob) -> TrainResult:
@@ -75,13 +71,6 @@ class Trainer:
         self.seed = self._seed(saved)
         source = nets.train_net(p, job.level, job.stages)
         self.feed = source.feed(self.seed, group)
-        # A blob whose first axis isn't the batch (a matrix, a factor by channel) is whole in each part.
-        self.batched = {
-            top
-            for s in self.feed.sources
-            for top, shape in s.shapes.items()
-            if shape and shape[0] == s.batch_size
-        }
         channels_last = devices.keeps_channels_last(job.channels_last, job.precision, device)
         self.channels_last = channels_last
         self.net = Net(
@@ -103,29 +92,33 @@ class Trainer:
         )
         self.start = nets.start_weights(job, p)
         self._load_weights()
-        self.free, self.parts = memory.available(device), 1
-        with memory.explained(self._out_of_memory):
+        self.replica = Replica(self.net, self.terms, job.precision)
+        self.passes = Passes(self.replica, self.feed, group, device, p, self.seed)
+        with self.passes.explained():
             self.net.to(device)
             self.solver = make_solver(self.net, p)
-        self.replica = Replica(self.net, self.terms, job.precision)
         self.iteration = 0
         self.asked = signals.Requests()
         self.losses = Losses(p.average_loss, group, self._watch)
         self.best, self.best_digest, self.accuracy = Best(), "", math.nan
         seconds = self._resume(saved)
-        self.together = Together(self.replica, group)
+        self.passes.start()
         self.recorder = Recorder(
             job.log, job.csv, self.iteration, p.max_iter, job.title, job.iters_per_epoch, seconds,
             muted=not group.first,
         )  # fmt: skip
         if job.compile:
             self.replica.compile_net(self.recorder.say)
-        self.free = memory.available(device)
         self._announce([source, *tested])
 
     def close(self) -> None:
         """Close the log files."""
         self.recorder.close()
+
+    @property
+    def _debug(self) -> Say | None:
+        """Where debug_info's lines go, if they are wanted of this process."""
+        return self.recorder.say if self.p.debug_info and self.group.first else None
 
     # -- before the first iteration
 
@@ -205,18 +198,17 @@ class Trainer:
             self.net.walked,
         )
         with closing(batches) as ready:  # type: ignore[type-var]  # a generator
-            if self.iteration < self.p.max_iter:
-                own, wanted = self.feed.batch_size // self.group.world, self.job.micro_batch
-                self.parts, ready = parts.choose(
-                    wanted, own, self.replica, ready, self.group, self.device, self.batched
-                )
-                if self.parts * self.group.world > 1:
-                    losses.check_parts(self.terms, self.net.walked)
-                if wanted == "auto":
-                    say(f"micro_batch: auto is {own // self.parts} of {own} pictures at once")
+            if self.iteration < self.p.max_iter or self._is_loss_due():
+                ready, own = self.passes.choose_parts(self.job.micro_batch, ready), self.passes.own
+                if self.job.micro_batch == "auto":
+                    say(
+                        f"micro_batch: auto is {own // self.passes.parts} of {own} pictures at once"
+                    )
             reason, testing = self._loop(ready)
-        seconds = time.monotonic() - began - testing
-        self._snapshot_at_the_end()
+            seconds = time.monotonic() - began - testing
+            self._snapshot_at_the_end()
+            if self._is_loss_due():
+                self._show_loss(ready, after=first)
         if self.iteration >= self.p.max_iter:
             self._test()
         self.recorder.say("Optimization Done.")
@@ -230,7 +222,7 @@ class Trainer:
             pictures / max(seconds, 1e-9), devices.name_of(self.device, self.job.threads),
         )  # fmt: skip
 
-    def _loop(self, batches: Iterator[tuple[Batch, Blobs]]) -> tuple[str, float]:
+    def _loop(self, batches: Batches) -> tuple[str, float]:
         """`Solver::Step`: test, forward and backward, show, update, snapshot.
 
         Returns why it ended, and the seconds that were spent on tests.
@@ -252,7 +244,9 @@ class Trainer:
                 if self.job.patience and self.best.worse >= self.job.patience:
                     return f"no better validation in {self.job.patience}", testing
             display = bool(p.display) and self.iteration % p.display == 0
-            outputs = self._forward_backward(batches, display)
+            debug = self._debug if display else None
+            loss, outputs = self.passes.gradients(batches, self.iteration, display, debug)
+            self.losses.add(self.iteration, loss)
             rate = self.solver.rate(self.iteration)
             status = self.solver.status(self.iteration)
             if display:
@@ -260,9 +254,9 @@ class Trainer:
                 now = time.monotonic()
                 steps, lapse = self.iteration - shown, now - shown_at
                 pictures = steps * self.feed.batch_size * p.iter_size / max(lapse, 1e-9)
-                loss = self.losses.mean
+                mean = self.losses.mean
                 self.recorder.see(
-                    Step(self.iteration, loss, rate, pictures, lapse, steps, outputs, status)
+                    Step(self.iteration, mean, rate, pictures, lapse, steps, outputs, status)
                 )
                 shown, shown_at = self.iteration, now
             elif status:
@@ -274,6 +268,20 @@ class Trainer:
                 self._snapshot()
         return "reached max_iter", testing
 
+    def _is_loss_due(self) -> bool:
+        """Whether Caffe says, after the last update, what the loss of one more batch is."""
+        p = self.p
+        return bool(p.display) and self.iteration >= p.max_iter and self.iteration % p.display == 0
+
+    def _show_loss(self, batches: Batches, after: int) -> None:
+        """Caffe's last line of the loss, in a training that began after so many iterations."""
+        # debug_info is left as it was in the last iteration.
+        told = self.iteration > after and (self.iteration - 1) % self.p.display == 0
+        debug = self._debug if told else None
+        self.losses.add(self.iteration, self.passes.loss(batches, self.iteration, debug))
+        self.losses.read()
+        self.recorder.say(f"Iteration {self.iteration}, loss = {number(self.losses.mean)}")
+
     def _is_test_due(self) -> bool:
         p = self.p
         return bool(
@@ -281,59 +289,6 @@ class Trainer:
             and self.iteration % p.test_interval == 0
             and (self.iteration or p.test_initialization)
         )
-
-    def _forward_backward(
-        self, batches: Iterator[tuple[Batch, Blobs]], display: bool
-    ) -> tuple[Output, ...]:
-        """Gradients of one iteration, summed over iter_size; the loss goes to `losses`.
-
-        Returns the outputs of its last batch where they are to be displayed.
-        """
-        p = self.p
-        total: Tensor | None = None
-        outputs: tuple[Output, ...] = ()
-        for i in range(p.iter_size):
-            last = i == p.iter_size - 1
-            means = self._means() if display and last else None
-            with memory.explained(self._out_of_memory):
-                _, blobs = next(batches)
-                loss = self._batch(blobs, i, last, display and p.debug_info, means)
-            total = loss if total is None else total + loss
-            outputs = means.outputs(self.group) if means is not None else ()
-        assert total is not None, "iter_size is at least 1"
-        self.losses.add(self.iteration, total / p.iter_size)
-        return outputs
-
-    def _means(self) -> Means:
-        return Means(self.net, self.device, self.feed.batch_size)
-
-    def _batch(self, blobs: Blobs, i: int, last: bool, debug: bool, means: Means | None) -> Tensor:
-        """Add the gradients of batch `i` of an iteration; returns its loss (this process's share)."""
-        pieces = split(blobs, self.parts, self.batched)
-        shares = losses.shares(self.terms, pieces, self.group)
-        total: Tensor | None = None
-        for n, (part, share) in enumerate(zip(pieces, shares, strict=True)):
-            self._seed_dropout(i, n)
-            watch: AbstractContextManager[None] = nullcontext()
-            if debug and self.group.first:
-                watch = Debug(self.net, self.recorder.say).watching(part)
-            with watch:
-                loss, outputs = self.together.backward(part, share, last and n == self.parts - 1)
-            total = loss if total is None else total + loss
-            if means is not None:
-                means.add(
-                    {**part, **outputs}, self.feed.batch_size // self.group.world // self.parts
-                )
-        assert total is not None, "there is at least one part"
-        return total
-
-    def _seed_dropout(self, i: int, part: int) -> None:
-        """Dropout's numbers follow from seed and iteration, so a resumed run draws the same; and
-        from the part's place in the whole batch, so that parts draw what the whole would."""
-        step = self.iteration * self.p.iter_size + i
-        torch.manual_seed((self.seed << 32) + step)
-        self.net.rank = self.group.rank * self.parts + part
-        self.net.world = self.group.world * self.parts
 
     def _watch(self, iteration: int, loss: float) -> None:
         self.recorder.watcher.see(iteration, loss)
@@ -343,12 +298,11 @@ class Trainer:
     def _test(self) -> None:
         if self.group.world > 1:
             self.group.average(statistics(self.net))
-        debug = self.p.debug_info and self.group.first
         for tester in self.testers:
             self.recorder.say(f"Iteration {self.iteration}, Testing net (#{tester.number})")
             # Only the first: once that has counted for the best, it can't be done again.
             look_up = None if tester.number else self._stop_in_a_test
-            test = tester.test(self.iteration, self.recorder.say if debug else None, look_up)
+            test = tester.test(self.iteration, self._debug, look_up)
             self.recorder.see(test)
             if tester.number:
                 continue
@@ -418,8 +372,3 @@ class Trainer:
             else:
                 weights.write(self.net.to_proto(), self.job.final)
         return self.best.iteration if best else self.iteration
-
-    def _out_of_memory(self) -> str:
-        own = self.feed.batch_size // self.group.world // self.parts
-        batch = (self.feed.batch_size, self.p.iter_size)
-        return memory.explain(self.net.walked, self.device, own, self.free, batch, self.group.world)
