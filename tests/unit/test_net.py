@@ -194,4 +194,20 @@ def test_heads_of_a_net_in_the_repository_are_found_by_structure() -> None:
     heads = {
         name: graph.heads(parse.read_net(MODELS / name / "train_val.prototxt")) for name in ZOO
     }
-    assert heads == {"caffenet": ["fc8"], "lenet": ["ip2"], "squeezenet_v1.1": ["conv10"]}
+    assert heads == {
+        "alexnet": ["fc8"],
+        "caffenet": ["fc8"],
+        "densenet121": ["fc6"],
+        "googlenet": ["loss1/classifier", "loss2/classifier", "loss3/classifier"],
+        "lenet": ["ip2"],
+        "mobilenet_v1": ["fc7"],
+        "nin": ["cccp8-1024"],
+        "quick": ["ip2"],
+        "resnet101": ["fc1000"],
+        "resnet50": ["fc1000"],
+        "squeezenet_v1.0": ["conv10"],
+        "squeezenet_v1.1": ["conv10"],
+        "vgg16": ["fc8"],
+        "vgg19": ["fc8"],
+        "vgg_cnn_s": ["fc8"],
+    }
