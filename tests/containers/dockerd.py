@@ -49,7 +49,7 @@ def load(client: DockerClient, archive: Path, name: str) -> None:
         with archive.open("rb") as file:
             (image,) = client.images.load(file)
         client.images.prune({"dangling": True})  # the one before it
-    image.tag(name)
+    image.tag(*name.split(":"))
 
 
 @contextmanager
