@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 from recaffe.errors import NetError, RecaffeError
 from recaffe.net import graph
 from recaffe.net.shapes import Shape
 from recaffe.proto import caffe_pb2 as pb
+
+T = TypeVar("T")
 
 
 def source_shapes(
@@ -31,9 +34,12 @@ def source_shapes(
         if layer.type not in graph.DATA or layer.type == "Input" or set(layer.top) <= set(known):
             continue
         if layer.type == "DummyData":
-            out |= zip(layer.top, _dummy(layer), strict=False)
+            try:
+                out |= zip(layer.top, dummy_shapes(layer), strict=True)
+            except NetError as error:
+                raise NetError(f"Layer {layer.name!r} ({layer.type}): {error}") from error
             continue
-        batch = _batch(layer)
+        batch = batch_size(layer) or 1
         size = given or _picture(layer)
         if size is None:
             raise NetError(
@@ -44,23 +50,35 @@ def source_shapes(
     return out
 
 
-def _batch(layer: pb.LayerParameter) -> int:
-    if layer.type == "Data":
-        return layer.data_param.batch_size or 1
-    if layer.type == "ImageData":
-        return layer.image_data_param.batch_size
-    if layer.type == "HDF5Data":
-        return layer.hdf5_data_param.batch_size or 1
-    if layer.type == "MemoryData":
-        return layer.memory_data_param.batch_size or 1
-    return layer.window_data_param.batch_size or 1
+def batch_size(layer: pb.LayerParameter) -> int:
+    """The batch of a data layer that has one; 0 where it says none."""
+    sizes = {
+        "Data": layer.data_param.batch_size,
+        "ImageData": layer.image_data_param.batch_size,
+        "HDF5Data": layer.hdf5_data_param.batch_size,
+        "MemoryData": layer.memory_data_param.batch_size,
+        "WindowData": layer.window_data_param.batch_size,
+    }
+    return sizes[layer.type]
 
 
-def _dummy(layer: pb.LayerParameter) -> list[Shape]:
-    p = layer.dummy_data_param
-    shapes: list[Shape] = [tuple(s.dim) for s in p.shape]
-    shapes = shapes or list(zip(p.num, p.channels, p.height, p.width, strict=False))
-    return shapes * len(layer.top) if len(shapes) == 1 else shapes
+def dummy_shapes(layer: pb.LayerParameter) -> list[Shape]:
+    """The shape of each top of a DummyData layer; raises `NetError` unless it says them once or all."""
+    p, n = layer.dummy_data_param, len(layer.top)
+    legacy = {"num": p.num, "channels": p.channels, "height": p.height, "width": p.width}
+    if not any(legacy.values()):
+        return one_for_each([tuple(s.dim) for s in p.shape], n, "shape")
+    if p.shape:
+        raise NetError("dummy_data_param has both shape and num, channels, height, width.")
+    columns = [one_for_each(list(values), n, name) for name, values in legacy.items()]
+    return [tuple(map(int, row)) for row in zip(*columns, strict=True)]
+
+
+def one_for_each(values: list[T], tops: int, name: str) -> list[T]:
+    """A value for each top, of one for all or of as many; raises `NetError` for another number."""
+    if len(values) not in (1, tops) or not tops:
+        raise NetError(f"{name} stands {len(values)} times for {tops} tops; Caffe wants 1 or all.")
+    return values * tops if len(values) == 1 else values
 
 
 def _picture(layer: pb.LayerParameter) -> tuple[int, int, int] | None:

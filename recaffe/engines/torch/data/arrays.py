@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 import torch
 
 from recaffe.engines.torch.data.source import Blobs, Placed, Setting, Step
 from recaffe.engines.torch.fillers import fill
 from recaffe.errors import DataError, NetError
+from recaffe.net.inputs import dummy_shapes, one_for_each
 from recaffe.net.shapes import Shape
 from recaffe.proto import caffe_pb2 as pb
 
-T = TypeVar("T")
 Given = tuple[np.ndarray, np.ndarray]  # data N×C×H×W, labels N
 
 
@@ -24,7 +22,7 @@ class MemoryData(Placed):
         super().__init__(layer, setting)
         p = layer.memory_data_param
         self.want_tops(2, 2)
-        self.want_batch(p.batch_size)
+        self.want_batch()
         self.record = (p.channels, p.height, p.width)
         if min(self.record) < 1:
             raise NetError("channels, height and width of memory_data_param must be set.")
@@ -60,17 +58,9 @@ class DummyData(Placed):
 
     def __init__(self, layer: pb.LayerParameter, setting: Setting) -> None:
         super().__init__(layer, setting)
-        sizes = self.sizes()
-        fillers = self.fillers()
-        if len(fillers) not in (1, len(self.tops)):
-            raise NetError(
-                f"{len(fillers)} fillers for {len(self.tops)} tops; Caffe wants 1 or all."
-            )
-        n = len(self.tops)
-        self._shapes = dict(zip(self.tops, sizes * n if len(sizes) == 1 else sizes, strict=True))
-        self._fillers = dict(
-            zip(self.tops, fillers * n if len(fillers) == 1 else fillers, strict=True)
-        )
+        self._shapes = dict(zip(self.tops, self.sizes(), strict=True))
+        fillers = one_for_each(self.fillers(), len(self.tops), "data_filler")
+        self._fillers = dict(zip(self.tops, fillers, strict=True))
         first = self._shapes[self.tops[0]]
         self.batch_size = first[0] if first else 1
         self._constant = {
@@ -80,18 +70,11 @@ class DummyData(Placed):
         }
 
     def sizes(self) -> list[Shape]:
-        """One shape, or one a top."""
-        p, n = self.layer.dummy_data_param, len(self.tops)
-        legacy = {"num": p.num, "channels": p.channels, "height": p.height, "width": p.width}
-        if not any(legacy.values()):
-            return _one_or_all([tuple(s.dim) for s in p.shape], n, "shape")
-        if p.shape:
-            raise NetError("dummy_data_param has both shape and num, channels, height, width.")
-        columns = [_one_or_all(list(values), n, name) for name, values in legacy.items()]
-        return [tuple(int(c[i if len(c) > 1 else 0]) for c in columns) for i in range(n)]
+        """A shape for each top."""
+        return dummy_shapes(self.layer)
 
     def fillers(self) -> list[pb.FillerParameter]:
-        """One filler, or one a top."""
+        """One filler for all tops, or one for each."""
         return list(self.layer.dummy_data_param.data_filler) or [pb.FillerParameter()]
 
     @property
@@ -117,17 +100,10 @@ class Input(DummyData):
     """Input: zeros, until somebody sets something else."""
 
     def sizes(self) -> list[Shape]:
-        """One shape, or one a top."""
-        return _one_or_all(
-            [tuple(s.dim) for s in self.layer.input_param.shape], len(self.tops), "shape"
-        )
+        """A shape for each top."""
+        shapes = [tuple(s.dim) for s in self.layer.input_param.shape]
+        return one_for_each(shapes, len(self.tops), "shape")
 
     def fillers(self) -> list[pb.FillerParameter]:
         """Zeros."""
         return [pb.FillerParameter()]
-
-
-def _one_or_all(values: list[T], tops: int, name: str) -> list[T]:
-    if len(values) not in (1, tops) or not tops:
-        raise NetError(f"{name} stands {len(values)} times for {tops} tops; Caffe wants 1 or all.")
-    return values

@@ -28,7 +28,7 @@ class Hdf5Data(Placed):
     def __init__(self, layer: pb.LayerParameter, setting: Setting) -> None:
         super().__init__(layer, setting)
         p = layer.hdf5_data_param
-        self.want_batch(p.batch_size)
+        self.want_batch()
         if not self.tops:
             raise NetError("it has no top.")
         if layer.HasField("transform_param"):

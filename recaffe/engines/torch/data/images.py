@@ -30,7 +30,7 @@ class ImageData(Placed):
         super().__init__(layer, setting)
         self.p = p = layer.image_data_param
         self.want_tops(2, 2)
-        self.want_batch(p.batch_size)
+        self.want_batch()
         if bool(p.new_height) != bool(p.new_width):
             raise NetError("new_height and new_width must be set both, or neither.")
         self.entries = read_list(p.source, p.root_folder)

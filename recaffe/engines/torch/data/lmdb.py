@@ -28,7 +28,7 @@ class LmdbData(Source):
         super().__init__(layer, setting)
         p, t = layer.data_param, layer.transform_param
         self.want_tops(1, 2)
-        self.want_batch(p.batch_size)
+        self.want_batch()
         if p.backend != pb.DataParameter.LMDB:
             raise NetError(
                 "the torch engine reads LMDB, and backend says LevelDB (which is what no backend "

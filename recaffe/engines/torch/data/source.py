@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recaffe.engines.torch.data.batch import Buffers, Windows
 from recaffe.errors import NetError, RecaffeError
+from recaffe.net.inputs import batch_size
 from recaffe.net.shapes import Shape
 from recaffe.proto import caffe_pb2 as pb
 
@@ -75,8 +76,9 @@ class Source(ABC):
             wanted = f"{least}" if least == most else f"{least} or {most}"
             raise NetError(f"it has {len(self.tops)} tops; Caffe wants {wanted}.")
 
-    def want_batch(self, size: int) -> None:
+    def want_batch(self) -> None:
         """Take the batch size; raises `NetError` if it is missing."""
+        size = batch_size(self.layer)
         if size < 1:
             raise NetError("batch_size is missing or 0.")
         self.batch_size = size
