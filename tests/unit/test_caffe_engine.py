@@ -199,7 +199,7 @@ def test_each_gpu_gets_its_share_of_the_batch(tmp_path: Path) -> None:
     job = job_in(tmp_path)
     out = rewritten(job, tmp_path, (0, 1))
     sizes = [x.data_param.batch_size for x in read_net(out.net_file).layer if x.type == "Data"]
-    assert (out.batch, sizes) == (8, [4, 5]), "one GPU tests"
+    assert (out.batch, sizes) == (8, [4, 1]), "one GPU tests"
     assert out.plan.solver_mode == pb.SolverParameter.GPU
     with pytest.raises(ConfigError, match="devices is 3, which doesn't divide batch_size 8"):
         rewritten(job, tmp_path / "b", (0, 1, 2))
@@ -215,6 +215,27 @@ def test_what_is_chosen_by_a_test_has_a_snapshot_there(
     solver = write_training(tmp_path, snapshot=snapshot)
     job = TrainJob(solver, tmp_path / "snapshots", tmp_path / "f", select=select, patience=patience)
     assert rewritten(job, tmp_path).plan.snapshot == wanted
+
+
+@pytest.mark.parametrize(
+    ("batch", "iterations", "wanted"),
+    [(5, 3, (1, 13)), (13, 1, (13, 1)), (64, 1, (13, 1)), (5, 2, (5, 2)), (5, 10, (5, 10))],
+)
+def test_a_test_counts_each_record_once_where_it_is_meant_to(
+    tmp_path: Path, batch: int, iterations: int, wanted: tuple[int, int]
+) -> None:
+    job = job_in(tmp_path)
+    for file, old, new in (
+        ("net.prototxt", "batch_size: 5", f"batch_size: {batch}"),
+        ("solver.prototxt", "test_iter: 3", f"test_iter: {iterations}"),
+    ):
+        path = tmp_path / file
+        path.write_text(path.read_text().replace(old, new))
+    out = rewritten(job, tmp_path)
+    tested = next(
+        x for x in read_net(out.net_file).layer if x.type == "Data" and x.include[0].phase
+    )
+    assert (tested.data_param.batch_size, out.plan.test_iter[0]) == wanted
 
 
 def test_a_resumed_training_draws_other_crops(tmp_path: Path) -> None:

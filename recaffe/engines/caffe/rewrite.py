@@ -11,6 +11,7 @@ from recaffe import solver
 from recaffe.engines.base import TrainJob
 from recaffe.errors import ConfigError
 from recaffe.files import write_text
+from recaffe.lmdb import read
 from recaffe.net import graph, kinds, parse, weights
 from recaffe.net.prototxt import Message
 from recaffe.net.upgrade.tree import upgrade_tree
@@ -21,7 +22,7 @@ from recaffe.proto import caffe_pb2 as pb
 class Rewritten:
     """`plan` is the solver in the file `solver`, `net` its net in both phases in the file `net_file`.
 
-    `batch` is the whole batch of TRAIN, over all GPUs.
+    `batch` is the whole batch of TRAIN, over all GPUs; `sources` says which LMDB each link stands for.
     """
 
     solver: Path
@@ -29,6 +30,7 @@ class Rewritten:
     plan: pb.SolverParameter
     net: pb.NetParameter
     batch: int
+    sources: dict[str, str]
 
     @property
     def tested(self) -> list[pb.LayerParameter]:
@@ -80,8 +82,10 @@ def rewrite(job: TrainJob, folder: Path, links: Path, gpus: Sequence[int], start
         )
     whole = parse.to_net(tree, plan.net)
     batch = batch_size(whole, plan.net)
+    sources: dict[str, str] = {}
     for n, layer in enumerate(tree.messages("layer")):
-        _place(layer, links / str(n))
+        _test_each_once(layer, plan)
+        sources |= _link_records(layer, links / str(n))
         if layer.get("type") == "Data" and graph.included(parse.to_layer(layer), pb.TRAIN):
             _share(layer, len(gpus))
     net_file = folder / "net.prototxt"
@@ -104,13 +108,34 @@ def rewrite(job: TrainJob, folder: Path, links: Path, gpus: Sequence[int], start
     net = parse.to_net(tree, plan.net)
     if plan.test_state:
         net.state.MergeFrom(plan.test_state[0])
-    return Rewritten(file, net_file, plan, net, batch)
+    return Rewritten(file, net_file, plan, net, batch, sources)
 
 
 def _snapshot_where_tested(plan: pb.SolverParameter) -> None:
     """Weights that did best must have been written: every test has a snapshot."""
     if not plan.snapshot or plan.test_interval % plan.snapshot:
         plan.snapshot = plan.test_interval
+
+
+def _test_each_once(layer: Message, plan: pb.SolverParameter) -> None:
+    """Batches that divide the records, where test_iter is meant for all of them.
+
+    Caffe's tests go on where the one before ended: else each would count some records twice.
+    """
+    proto = parse.to_layer(layer)
+    data = proto.data_param
+    records = Path(data.source)
+    if (
+        data.backend != pb.DataParameter.LMDB
+        or graph.included(proto, pb.TRAIN)
+        or not (records / "data.mdb").is_file()
+    ):
+        return
+    count, batch = read.count(records), max(data.batch_size, 1)
+    if list(plan.test_iter) == [-(-count // batch)]:
+        batch = max(b for b in range(1, min(batch, count) + 1) if count % b == 0)
+        layer.child("data_param").set("batch_size", batch)
+        plan.test_iter[0] = count // batch
 
 
 def link(lmdb: Path, folder: Path) -> Path:
@@ -123,15 +148,26 @@ def link(lmdb: Path, folder: Path) -> Path:
     return folder
 
 
-def _place(layer: Message, folder: Path) -> None:
-    """Paths that hold wherever the net's file is."""
-    is_lmdb = parse.to_layer(layer).data_param.backend == pb.DataParameter.LMDB
+def _link_records(layer: Message, folder: Path) -> dict[str, str]:
+    if parse.to_layer(layer).data_param.backend != pb.DataParameter.LMDB:
+        return {}
+    links = {}
     for data in layer.messages("data_param"):
-        source = Path(str(data.get("source", "")))
-        data.set("source", str(link(source, folder) if is_lmdb else source.absolute()))
-    for transform in layer.messages("transform_param"):
-        if mean := transform.get("mean_file"):
-            transform.set("mean_file", str(Path(str(mean)).absolute()))
+        source = str(data.get("source", ""))
+        linked = str(link(Path(source), folder))
+        links[linked] = source
+        data.set("source", linked)
+    return links
+
+
+def with_sources(model: bytes, sources: dict[str, str]) -> bytes:
+    """A caffemodel, which holds all of its net, with the LMDBs' own names for those of `sources`."""
+    net = pb.NetParameter()
+    net.ParseFromString(model)
+    for layer in net.layer:
+        if (source := sources.get(layer.data_param.source)) is not None:
+            layer.data_param.source = source
+    return net.SerializeToString(deterministic=True)
 
 
 def _share(layer: Message, gpus: int) -> None:

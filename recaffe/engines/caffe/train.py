@@ -105,7 +105,7 @@ class Training:
         if self.job.select == "best":
             chosen, model = self.best.iteration, self.store.best(self.best.iteration)
         assert self.job.final is not None, "train"
-        write_bytes(self.job.final, model.read_bytes())
+        write_bytes(self.job.final, rewrite.with_sources(model.read_bytes(), self.files.sources))
         accuracy = self.best.accuracy if self.job.select == "best" else self.accuracy
         return TrainResult(
             chosen, self.saved, accuracy if accuracy >= 0 else math.nan, reason, rate,
