@@ -106,7 +106,7 @@ def running(job: TrainJob, limit: str = "unlimited") -> Iterator[Running]:
     with subprocess.Popen(
         ["bash", "-c", f'ulimit -v {limit}; exec "$@"', "-", *train],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
     ) as process:  # fmt: skip
         try:
             yield Running(process, job)
