@@ -278,6 +278,7 @@ PATCH_KEYS = (
     "mirror",
     "batch_size",
     "test_batch_size",
+    "heads",
     "head_lr_mult",
     "unmatched",
     "freeze_to",

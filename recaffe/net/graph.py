@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 
 from recaffe.errors import NetError
@@ -69,13 +70,13 @@ def _with_top(layer: Layer) -> Layer:
 
 def inputs_of(layers: Sequence[Layer], index: int) -> list[int]:
     """Indices of the layers whose tops this layer reads (the last writer before it counts)."""
-    out = []
-    for blob in layers[index].bottom:
-        for i in range(index - 1, -1, -1):
-            if blob in layers[i].top:
-                out.append(i)
-                break
-    return out
+    made = (_maker(layers, index, blob) for blob in layers[index].bottom)
+    return [i for i in made if i is not None]
+
+
+def _maker(layers: Sequence[Layer], index: int, blob: str) -> int | None:
+    """Index of the last layer before `index` that writes the blob."""
+    return next((i for i in range(index - 1, -1, -1) if blob in layers[i].top), None)
 
 
 def ancestors(layers: Sequence[Layer], index: int) -> set[int]:
@@ -97,29 +98,52 @@ def class_losses(layers: Sequence[Layer]) -> list[int]:
 
 def head_of(layers: Sequence[Layer], loss: int) -> list[int]:
     """The classifier below a loss: the last Convolution or InnerProduct, and any weighted layer
-    between the two. Raises `NetError` if there is none."""
-    index = loss
-    between: list[int] = []
-    while True:
-        # The first bottom holds the scores; the second the labels.
-        below = [i for i in inputs_of(layers, index) if layers[i].type not in DATA]
-        if not below:
-            raise NetError(
-                f"Loss layer {layers[loss].name!r} has no Convolution or InnerProduct below it, so "
-                "there is no classifier to replace."
-            )
-        index = below[0]
-        if layers[index].type in CLASSIFIERS:
-            return [index, *between]
-        if layers[index].type in WEIGHTED:
-            between.append(index)
+    between the two. Raises `NetError` if there is none, or if branches have one each."""
+    found = _heads_below(layers, loss)
+    if not found:
+        raise NetError(
+            f"Loss layer {layers[loss].name!r} has no Convolution or InnerProduct below it, so "
+            "there is no classifier to replace."
+        )
+    if len(found) > 1:
+        names = [layers[head[0]].name for head in found]
+        raise NetError(
+            f"The scores of loss layer {layers[loss].name!r} come from several layers: "
+            f"{', '.join(names)}. Name those that make the scores of classes in `heads`, such as "
+            f"heads: [{names[0]}]."
+        )
+    return found[0]
 
 
-def heads(net: pb.NetParameter) -> list[str]:
-    """Names of all layers that make up the net's classifier heads, in order.
+def _heads_below(layers: Sequence[Layer], index: int) -> list[list[int]]:
+    """For each branch below a layer its classifier and the weighted layers between, without doubles."""
+    layer = layers[index]
+    # The first bottom holds the scores; a loss's second the labels, Crop's second a size.
+    bottoms = layer.bottom[:1] if layer.type in LOSSES or layer.type == "Crop" else layer.bottom
+    found: list[list[int]] = []
+    for blob in bottoms:
+        below = _maker(layers, index, blob)
+        if below is None or layers[below].type in DATA:
+            continue
+        if layers[below].type in CLASSIFIERS:
+            heads = [[below]]
+        else:
+            own = [below] if layers[below].type in WEIGHTED else []
+            heads = [[*head, *own] for head in _heads_below(layers, below)]
+        found += [head for head in heads if head not in found]
+    return found
 
-    Source: a head is the last weighted layer before a loss on labels; GoogLeNet has three.
+
+def heads(net: pb.NetParameter, named: Sequence[str] = ()) -> list[str]:
+    """Names of all layers that make up the net's classifier heads, in order; `named` are the user's.
+
+    Source: a head is the last weighted layer before a loss on labels; GoogLeNet has three. Raises
+    `NetError` where the net doesn't say which, or has no layer of a user's name.
     """
+    order = [x.name for x in net.layer]
+    if named:
+        _check_named(net, named)
+        return sorted(named, key=order.index)
     names: dict[str, None] = {}
     found = False
     for phase in (pb.TRAIN, pb.TEST):
@@ -131,10 +155,28 @@ def heads(net: pb.NetParameter) -> list[str]:
     if not found:
         raise NetError(
             "The net has no loss on labels (SoftmaxWithLoss or the like). Fine-tuning wants a "
-            "train_val.prototxt, not a deploy.prototxt."
+            "train_val.prototxt, or a deploy.prototxt with one Input and one output."
         )
-    order = [x.name for x in net.layer]
     return sorted(names, key=order.index)
+
+
+def _check_named(net: pb.NetParameter, named: Sequence[str]) -> None:
+    able = [x.name for x in net.layer if x.type in CLASSIFIERS]
+    for name in named:
+        if name not in able:
+            near = difflib.get_close_matches(name, able, 3) or able[-3:]
+            raise NetError(
+                f"heads: the net has no Convolution or InnerProduct {name!r}. "
+                f"Did you mean {' or '.join(near)}?"
+            )
+    for phase in (pb.TRAIN, pb.TEST):
+        layers = of_phase(net, phase)
+        for loss in class_losses(layers):
+            if not {layers[i].name for i in ancestors(layers, loss)} & set(named):
+                raise NetError(
+                    f"heads: loss layer {layers[loss].name!r} depends on none of {', '.join(named)}; "
+                    "its classifier would keep the old classes. Name it too."
+                )
 
 
 def main_loss(layers: Sequence[Layer]) -> int:

@@ -18,6 +18,7 @@ class PatchSettings:
     """What the patch puts in. Either `mean_file` or `mean_values` (BGR) or neither is set.
 
     `head_lr_mult` None leaves the heads' own rates: from scratch, no layer is newer than another.
+    `heads` are the classifiers' names where the net doesn't say which they are.
     """
 
     suffix: str
@@ -32,6 +33,7 @@ class PatchSettings:
     mean_values: tuple[float, ...] = ()
     head_lr_mult: tuple[float, float] | None = (10, 20)
     freeze_to: str = ""
+    heads: tuple[str, ...] = ()
 
 
 @dataclass
@@ -54,7 +56,9 @@ def patch(tree: Message, settings: PatchSettings, source: str = "train_val.proto
     Raises `NetError` if the net has no data layer, no head, or no layer `freeze_to`.
     """
     net = to_net(tree, source)
-    out = Patched(tree, {name: f"{name}_{settings.suffix}" for name in graph.heads(net)})
+    out = Patched(
+        tree, {name: f"{name}_{settings.suffix}" for name in graph.heads(net, settings.heads)}
+    )
     out.warnings += [
         f"Caffe 1.0 doesn't know this field; it is kept: {u}" for u in unknown_fields(tree)
     ]

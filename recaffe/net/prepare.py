@@ -11,7 +11,7 @@ from typing import Any
 from recaffe import solver
 from recaffe.errors import NetError
 from recaffe.files import write_json, write_text
-from recaffe.net import deploy, graph, parse, patch, shapes, summary, weights
+from recaffe.net import deploy, graph, parse, patch, shapes, summary, trainable, weights
 from recaffe.net.upgrade.tree import upgrade_tree
 from recaffe.proto import caffe_pb2 as pb
 
@@ -60,6 +60,7 @@ def prepare(
     train, val = (_info(data / f"{s}_lmdb.json") for s in ("train", "val"))
     upgraded = upgrade_tree(parse.read_tree(net_file), str(net_file))
     tree = upgraded.tree
+    done = trainable.make_trainable(tree, str(net_file), run["heads"])
     patched = patch.patch(
         tree,
         patch.PatchSettings(
@@ -75,10 +76,12 @@ def prepare(
             mean_values=tuple(run["mean"]) if isinstance(run["mean"], list) else (),
             head_lr_mult=tuple(run["head_lr_mult"]) if pretrained else None,
             freeze_to=run["freeze_to"],
+            heads=tuple(run["heads"]),
         ),
         str(net_file),
     )
     patched.warnings[:0] = [f"{net_file}: {sentence}." for sentence in upgraded.warnings]
+    patched.warnings[:0] = [f"{sentence}." for sentence in done]
     channels, height, width = train["shape"]
     seen = (channels, run["crop_size"] or height, run["crop_size"] or width)
     walked = walk_train(parse.to_net(tree, str(net_file)), seen, run["batch_size"])

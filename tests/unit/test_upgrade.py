@@ -336,7 +336,7 @@ def test_a_net_and_weights_of_2014_are_prepared_for_fine_tuning(tmp_path: Path) 
         info = {"records": 12, "shape": [1, 28, 28]}
         (tmp_path / f"{split}_lmdb.json").write_text(json.dumps(info))
     run = {"batch_size": 4, "test_batch_size": 4, "crop_size": 0, "mirror": False, "mean": "none",
-           "head_lr_mult": [10, 20], "freeze_to": "", "unmatched": []}  # fmt: skip
+           "head_lr_mult": [10, 20], "freeze_to": "", "unmatched": [], "heads": []}  # fmt: skip
     made = prepare(old_net, tmp_path, old_weights, {"dataset": "mine", "mean": "", "run": run})
     assert made.info["heads"] == {"ip2": "ip2_mine"}
     assert made.info["copied"] == ["conv1", "conv2", "ip1"]

@@ -19,6 +19,7 @@ from recaffe.net import parse, summary
 from recaffe.net.prepare import walk_train
 from recaffe.net.shapes import LayerShapes
 from recaffe.proto import caffe_pb2 as pb
+from tests.golden import make_zoo
 from tests.unit.zoo_published import LEARNED, MAP, MULTIPLY_ADDS, SHAPES, rounded
 
 ZOO = sorted(p.parent.name for p in MODELS.glob("*/model.yaml"))
@@ -154,3 +155,9 @@ def test_a_run_of_each_net_can_be_configured(name: str) -> None:
     assert run["crop_size"] == card(name)["crop_size"]
     assert run["base_lr"] == card(name)["finetune"]["base_lr"]
     assert math.isclose(run["momentum"], 0.9)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_summary_of_a_net_is_the_golden_one(name: str) -> None:
+    """Made by `python -m tests.golden.make_zoo`; a change there is a change of a published net."""
+    assert make_zoo.summary(name) == (make_zoo.HERE / f"{name}.txt").read_text(encoding="utf-8")
