@@ -29,5 +29,8 @@ import tomllib
 project = tomllib.load(open("/build/pyproject.toml", "rb"))
 print(*project["build-system"]["requires"], *project["project"]["dependencies"], sep="\n")')
 /opt/venv/bin/pip install "${source[@]}" "${packages[@]}"
-# The packages' own tests are a tenth of the image.
-find /opt/venv/lib -type d -path '*/site-packages/*/tests' -prune -exec rm -rf {} +
+# The packages' own tests, and what only compilers want of torch, are a fifth of it.
+site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+find "$site" -type d -path "$site/*/tests" -prune -exec rm -rf {} +
+rm -rf "$site/torch/test" "$site/torch/include"
+find "$site/torch/bin" -type f ! -name torch_shm_manager -delete

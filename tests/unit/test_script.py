@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from recaffe import image
+from recaffe.config import ROOT
+from recaffe.files import sha256
 
 
 def run(body: str, tmp_path: Path) -> tuple[int, str, str]:
@@ -49,3 +57,20 @@ def test_what_is_told_reaches_terminal_and_log(tmp_path: Path) -> None:
     assert status == 0
     assert shown == "loud\n"
     assert log == "quiet\nloud\n"
+
+
+def test_in_an_image_the_log_says_which_and_what_is_not_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "MARKER", tmp_path / "marker")
+    assert image.begins() is image.ends() is image.name() is None
+    pins = sha256(ROOT / "constraints.txt")
+    image.MARKER.write_text(json.dumps({"image": "recaffe:cpu", "commit": "abc", "pins": pins}))
+    assert image.begins() == "In the image recaffe:cpu, commit abc."
+    assert image.ends() is None
+    image.MARKER.write_text(json.dumps({"image": "recaffe:cpu", "commit": "abc", "pins": "old"}))
+    assert "make images" in str(image.begins())
+    stray = ModuleType("stray.part")
+    stray.__file__ = "/mnt/snakemake_searchpaths/item_2/stray/part.py"
+    monkeypatch.setitem(sys.modules, "stray.part", stray)
+    assert image.ends() == "Not from the image: stray."
