@@ -114,6 +114,11 @@ def _run(name: str, own: dict[str, Any], row: dict[str, Any], full: dict[str, An
         )
     if run["engine"] == "caffe":
         limits.check(run, f"runs.{name}.")
+    if run["nodes"] > 1 and (run["engine"] != "torch" or run["runtime"] != "host"):
+        raise ConfigError(
+            f"runs.{name}.nodes is {run['nodes']}, which wants engine: torch and runtime: host. Set "
+            "these, or nodes: 1."
+        )
     return run
 
 

@@ -206,6 +206,18 @@ def gpus_of(run, count=1):
     return None if RUNS[run]["device"] == "cpu" else count
 
 
+def on_nodes(value):
+    """A resource of a training on several nodes; None for one on one."""
+    return lambda wildcards: (
+        value(wildcards.run) if RUNS[wildcards.run]["nodes"] > 1 else None
+    )
+
+
+def nodes_of(run):
+    """Machines that train a run together."""
+    return RUNS[run]["nodes"]
+
+
 def pictures_seen(run):
     """How many pictures a training sees, one as often as it does."""
     run = RUNS[run]
@@ -318,6 +330,7 @@ TRAIN_KEYS = (
     "threads",
     "device",
     "devices",
+    "nodes",
     "micro_batch",
     "precision",
     "channels_last",

@@ -33,7 +33,16 @@ rule train:
         runtime=lambda w, attempt: needs.minutes(
             30, attempt, pictures_seen(w.run), seconds=0.2
         ),
-        gpu=lambda w: gpus_of(w.run, devices_of(w.run)),
+        gpu=lambda w: (
+            gpus_of(w.run, devices_of(w.run)) if nodes_of(w.run) == 1 else None
+        ),
+        # GPUs of each node; and the step on all of them is the training's own.
+        gres=on_nodes(
+            lambda run: gpus_of(run, f"gpu:{devices_of(run)}"),
+        ),
+        nodes=on_nodes(nodes_of),
+        tasks=on_nodes(nodes_of),
+        mpi=on_nodes(lambda run: "srun"),
     params:
         settings=lambda w: as_param(stages.TRAIN, run=some(w.run, *TRAIN_KEYS)),
         # Not an output: what was trained before a break must outlive it.

@@ -48,6 +48,8 @@ class TrainJob:
     micro_batch: int | str = 0
     # Processes on this machine, each with a device: a number, or "auto" for one a GPU.
     devices: int | str = 1
+    # Machines of a SLURM job that train together, each with its `devices`.
+    nodes: int = 1
     # stop (after a snapshot), snapshot (and go on) or none, as Caffe's flags of these names.
     sigint_effect: str = "stop"
     sighup_effect: str = "snapshot"

@@ -57,6 +57,7 @@ def train_job(
         threads=run["threads"],
         device=run["device"],
         devices=run["devices"],
+        nodes=run["nodes"],
         micro_batch=run["micro_batch"],
         precision=run["precision"],
         channels_last=run["channels_last"],
@@ -122,6 +123,8 @@ def _numbers(
         parts["engine"] = settings["run"]["engine"]
     if any(x.type == "BatchNorm" for x in layers.layer):
         parts["devices"] = settings["run"]["devices"]
+        if settings["run"]["nodes"] > 1:
+            parts["nodes"] = settings["run"]["nodes"]
     return parts
 
 

@@ -16,21 +16,16 @@ from tests.workflow.faults.conftest import clone_to
 from tests.workflow.faults.small import Small, write_weights
 
 # Slow where a test wants time to act, without a load on the machine.
-SLOW = f"""\
-import os
-import time
-
-from recaffe.engines import events
-
-advance = events.Recorder.advance
+SLOW = f"""
+_advance = Recorder.advance
 
 
-def slowly(self):
+def _slowly(self, *iterations):
     time.sleep(float(os.environ.get("{PAUSE}", "0")))
-    advance(self)
+    _advance(self, *iterations)
 
 
-events.Recorder.advance = slowly
+Recorder.advance = _slowly
 """
 
 
@@ -54,8 +49,8 @@ def cluster() -> Iterator[Cluster]:
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Small:
     """What a user writes, with pretrained weights; not to be changed."""
     clone = clone_to(tmp_path_factory.mktemp("clone") / "recaffe")
-    script = clone / "scripts" / "train.py"
-    script.write_text(SLOW + script.read_text(encoding="utf-8"), encoding="utf-8")
+    with (clone / "recaffe" / "engines" / "events.py").open("a", encoding="utf-8") as f:
+        f.write(SLOW)
     small = Small.begin(
         tmp_path_factory.mktemp("begun"), runs={"first": {"weights": "start.caffemodel"}}
     )

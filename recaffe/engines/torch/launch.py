@@ -1,4 +1,4 @@
-"""Training in several processes of this machine: `torchrun` starts and watches them."""
+"""Training in several processes, here or on several nodes: `torchrun` starts and watches them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from typing import Any
 from recaffe import progress
 from recaffe.engines import jobfile
 from recaffe.engines.base import TrainJob, TrainResult
-from recaffe.engines.torch import devices, nets
+from recaffe.engines.torch import devices, nets, nodes
 from recaffe.engines.torch.train import train
 from recaffe.errors import ConfigError, TrainError
 
@@ -34,16 +34,17 @@ def run(job: TrainJob) -> TrainResult:
 
     Raises what `train` raises, wherever it happened.
     """
-    count = 1
-    if job.devices != 1:
-        batch_size = _batch_size(job)
-        count = devices.processes(job.devices, job.device, batch_size)
-        if batch_size % count:
-            raise ConfigError(
-                f"devices is {count}, which doesn't divide batch_size {batch_size}: every device "
-                "gets the same share of a batch. Change one of them."
-            )
-    return train(job) if count == 1 else _torchrun(job, count)
+    if job.devices == job.nodes == 1:
+        return train(job)
+    batch_size = _batch_size(job)
+    count = devices.processes(job.devices, job.device, batch_size // job.nodes)
+    if batch_size % (count * job.nodes):
+        on = f" on each of {job.nodes} nodes" if job.nodes > 1 else ""
+        raise ConfigError(
+            f"devices is {count}{on}, which doesn't divide batch_size {batch_size}: every device "
+            "gets the same share of a batch. Change one of them."
+        )
+    return train(job) if count * job.nodes == 1 else _torchrun(job, count)
 
 
 def _batch_size(job: TrainJob) -> int:
@@ -53,15 +54,23 @@ def _batch_size(job: TrainJob) -> int:
 
 
 def _torchrun(job: TrainJob, count: int) -> TrainResult:
-    with TemporaryDirectory(prefix="recaffe-") as name:
+    # Where all nodes see it, if there are others.
+    shared = job.snapshots.resolve() if job.nodes > 1 and job.snapshots is not None else None
+    if shared is not None:
+        shared.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="recaffe-", dir=shared) as name:
         folder = Path(name)
         (folder / "job.json").write_text(jobfile.to_json(job), encoding="utf-8")
-        command = [
-            sys.executable, "-m", "torch.distributed.run", "--standalone",
+        torchrun = [sys.executable, "-m", "torch.distributed.run"]
+        options = [
             f"--nproc-per-node={count}", f"--shutdown-timeout={GRACE}",
             "--signals-to-handle=SIGTERM",
             "-m", "recaffe.engines.torch.worker", str(folder / "job.json"),
         ]  # fmt: skip
+        if job.nodes > 1:
+            command = nodes.command(torchrun, options, job.nodes, count * job.threads)
+        else:
+            command = [*torchrun, "--standalone", *options]
         env = {k: v for k, v in os.environ.items() if k != "RECAFFE_TTY"}
         env |= {REPORTS: name, "OMP_NUM_THREADS": str(job.threads)}
         with _deaf_children():
@@ -69,10 +78,11 @@ def _torchrun(job: TrainJob, count: int) -> TrainResult:
         with process:
             relay = threading.Thread(target=_relay, args=(process, job.title))
             relay.start()
-            with _passing_signals_on(process, job, folder):
+            notes = [folder / f"rank{i}{PID}" for i in range(count)]
+            with _passing_signals_on(process, job, notes):
                 process.wait()
             relay.join()
-        return _outcome(folder, count)
+        return _outcome(folder, count * job.nodes)
 
 
 def _relay(process: subprocess.Popen[str], title: str) -> None:
@@ -95,24 +105,24 @@ def _deaf_children() -> Iterator[None]:
 
 @contextmanager
 def _passing_signals_on(
-    process: subprocess.Popen[str], job: TrainJob, folder: Path
+    process: subprocess.Popen[str], job: TrainJob, notes: Sequence[Path]
 ) -> Iterator[None]:
     """A request to stop becomes one SIGTERM for torchrun, which passes it on to all processes; one for
     a snapshot goes to the first process as it is, and a second Ctrl-C, which doesn't wait for a
-    snapshot, to all."""
+    snapshot, to all of this node, whose numbers are in `notes`."""
     effects = {signal.SIGINT: job.sigint_effect, signal.SIGHUP: job.sighup_effect}
     stopping, hurried = threading.Event(), threading.Event()
 
     def handler(number: int, frame: FrameType | None) -> None:
         effect = effects.get(signal.Signals(number), "stop")
         if effect == "snapshot":
-            _send(number, folder / f"rank0{PID}")
+            _send(number, notes[0])
         elif effect == "stop" and not stopping.is_set():
             stopping.set()
             process.send_signal(signal.SIGTERM)
         elif effect == "stop" and number == signal.SIGINT:
             hurried.set()
-            for note in folder.glob(f"rank*{PID}"):
+            for note in notes:
                 _send(number, note)
 
     if threading.current_thread() is not threading.main_thread():
