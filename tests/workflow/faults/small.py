@@ -158,14 +158,14 @@ class Small:
 
     def artifacts(self) -> dict[str, Any]:
         """Digest of everything that the workflow makes, but for what the clock says."""
-        found: dict[str, Any] = {f: _digest(self.results / "data" / f) for f in FILES}
+        found: dict[str, Any] = {f: digest(self.results / "data" / f) for f in FILES}
         for split in ("train", "val", "test"):
             found[f"{split}_lmdb"] = read.describe(self.results / "data" / f"{split}_lmdb")
         for run in self.config["runs"]:
             folder = self.results / run
             for name in RUN_FILES:
                 if (folder / name).exists():
-                    found[f"{run}/{name}"] = _digest(folder / name)
+                    found[f"{run}/{name}"] = digest(folder / name)
             found[f"{run}/train.csv"] = without_clock(folder / "train.csv")
         return found
 
@@ -175,5 +175,5 @@ def without_clock(table: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k not in CLOCK} for row in csv.DictReader(f)]
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.workflow.faults.conftest import begin_runs
-from tests.workflow.faults.small import Small
+from tests.workflow.faults.small import Small, digest, without_clock
 
+TIMES = ("benchmarks", "logs")  # of the steps
+DATES = (".files_cache.csv", ".inventory_cache.csv")  # of the user's files
+# Head and speed of a line in Caffe's log.
+STAMPED = re.compile(r"^I\d{4} [\d:.]+ +\d+ |\([\d.e+]+ iter/s, [\d.e-]+s/", re.MULTILINE)
 # All that may differ in report.html: the table of the steps' times, and a training's speed.
 CLOCKED = re.compile(r'<h2 id="speed">.*?<h2 id="provenance">|\d+ pictures/s', re.DOTALL)
 
@@ -34,6 +40,46 @@ def test_every_artifact_has_the_same_bytes_from_one_core_and_from_two(
     one, two = (small.artifacts() for small in twice)
     assert one == two
     assert len([name for name in one if name.endswith("final.caffemodel")]) == 3
+
+
+def test_every_file_has_the_same_bytes_but_for_what_the_clock_says(
+    twice: tuple[Small, Small],
+) -> None:
+    one, two = (
+        {
+            str(path.relative_to(small.results)): content(path)
+            for path in small.results.rglob("*")
+            if path.is_file() and path.parent.name not in TIMES and path.name not in DATES
+        }
+        for small in twice
+    )
+    assert one.keys() == two.keys()
+    assert {name for name in one if one[name] != two[name]} == set()
+    assert len([name for name in one if name.endswith(".solverstate")]) >= 3
+
+
+def content(path: Path) -> Any:
+    """What of a file must not differ: all of it, for most."""
+    if path.name == "train.csv":
+        return without_clock(path)
+    if path.name == "train.log":
+        return STAMPED.sub("", path.read_text("utf-8"))
+    if path.name == "report.html":
+        return CLOCKED.sub("", path.read_text("utf-8"))
+    if path.name == "train.json" or (
+        path.parent.parent.name == "snapshots" and path.suffix == ".json"
+    ):
+        note = json.loads(path.read_text("utf-8"))
+        return {
+            k: v for k, v in note.items() if k not in ("images_per_second", "seconds", "checksum")
+        }
+    if (
+        path.name == "SHA256SUMS"
+    ):  # of files with a clock in them, which are compared above; and of itself
+        clocked = ("train.csv", "train.log", "train.json", "report.html")
+        lines = path.read_text("utf-8").splitlines()
+        return [x for x in lines if not x.endswith(clocked) and not x.startswith("#")]
+    return digest(path)
 
 
 def test_the_report_differs_only_in_times_and_speeds(twice: tuple[Small, Small]) -> None:
