@@ -47,17 +47,23 @@ class Started:
     def job(self, rule: str) -> int | None:
         """The process of a rule's script, once there is one."""
         script = f"{self.small.folder}/.snakemake/scripts/tmp".encode()
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
+        for child in self._children():
             with suppress(OSError):
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                if parent == self.process.pid and any(
+                words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+                if any(
                     w.startswith(script) and w.endswith(f".{rule}.py".encode()) for w in words[:3]
                 ):
-                    return int(entry.name)
+                    return child
         return None
+
+    def _children(self) -> list[int]:
+        """Found quickly, for a job may be over in a moment."""
+        found: list[int] = []
+        with suppress(OSError):
+            for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+                with suppress(OSError):
+                    found += map(int, (thread / "children").read_text().split())
+        return found
 
     def wait_for(self, rule: str, log: Path | None = None) -> int | None:
         """The rule's process when it starts, or when it has opened its log; None if that never was."""
@@ -109,7 +115,7 @@ def forget(small: Small, rule: str) -> None:
     for later in rules[rules.index(rule) :]:
         for name in OUTPUTS[later]:
             path = small.results / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def leftovers(small: Small) -> list[Path]:

@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from tests.faults.started import started
+from tests.faults.started import PATIENCE, forget, started
 from tests.workflow.faults.small import Small
 
 STAGES = {
@@ -19,7 +19,8 @@ STAGES = {
     "predict": "first/logs/predict.log",
     "report": "logs/report.log",
 }
-SECONDS = 10.0  # on an idle machine most take one
+ATTEMPTS = 5  # a stage may be over before it is stopped
+SECONDS = 60.0  # on an idle machine most take one
 
 
 def test_ctrl_c_ends_every_stage_within_seconds_and_the_run_goes_on_from_there(
@@ -28,18 +29,22 @@ def test_ctrl_c_ends_every_stage_within_seconds_and_the_run_goes_on_from_there(
     small = begun.copy(tmp_path / "copy")
     stopped = []
     for stage, log in STAGES.items():
-        with started(small, "--until", stage) as run:
-            job = run.wait_for(stage, small.results / log)
-            if job is None:  # it went by while another was stopped
-                continue
-            run.send(signal.SIGINT, "all", job)
-            began = time.monotonic()
-            run.process.wait(60)
-            assert time.monotonic() - began < SECONDS, stage
-        assert "Traceback" not in run.said, (stage, run.said)
-        if "recaffe: Stopped" in run.said:
-            assert run.said.count("recaffe: ") <= 2, "one message for each job"
-            stopped.append(stage)
+        for _ in range(ATTEMPTS):
+            forget(small, stage)
+            (small.results / log).unlink(missing_ok=True)
+            with started(small, "--until", stage) as run:
+                job = run.wait_for(stage, small.results / log)
+                if job is None:
+                    continue
+                run.send(signal.SIGINT, "all", job)
+                began = time.monotonic()
+                run.process.wait(PATIENCE)
+                assert time.monotonic() - began < SECONDS, stage
+            assert "Traceback" not in run.said, (stage, run.said)
+            if "recaffe: Stopped" in run.said:
+                assert run.said.count("recaffe: ") <= 2, "one message for each job"
+                stopped.append(stage)
+                break
     assert len(stopped) >= len(STAGES) // 2, stopped
     small.run(cores=2)
     assert small.artifacts() == undisturbed.artifacts()

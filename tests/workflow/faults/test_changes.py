@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -328,17 +329,22 @@ def test_a_second_snakemake_is_refused_and_harms_nothing(finished: Small, tmp_pa
     command = running.command(small.file, root=small.root)
     with subprocess.Popen(
         command, cwd=small.folder, env=running.environment(), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     ) as first:  # fmt: skip
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while not log.exists() and first.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
-        inventory = (small.results / "data" / "inventory.csv").read_bytes()
-        write_pictures(small.folder / "pics", "d")
-        running.refused(small.file, "cannot be locked", root=small.root)
-        assert "scan" in small.plan()
-        assert (small.results / "data" / "inventory.csv").read_bytes() == inventory
-        shutil.rmtree(small.folder / "pics" / "d")
-        said, _ = first.communicate(timeout=300)
+        assert log.exists()
+        os.killpg(first.pid, signal.SIGSTOP)  # or it might end before the second begins
+        try:
+            inventory = (small.results / "data" / "inventory.csv").read_bytes()
+            write_pictures(small.folder / "pics", "d")
+            running.refused(small.file, "cannot be locked", root=small.root)
+            assert "scan" in small.plan()
+            assert (small.results / "data" / "inventory.csv").read_bytes() == inventory
+            shutil.rmtree(small.folder / "pics" / "d")
+        finally:
+            os.killpg(first.pid, signal.SIGCONT)
+        said, _ = first.communicate(timeout=600)
     assert first.returncode == 0, said
     assert small.run() == set()
