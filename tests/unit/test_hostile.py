@@ -359,7 +359,7 @@ def test_no_code_loads_a_pickle_but_the_one_reader_that_admits_arrays_only() -> 
                 found += [file.name for n in names if n in ("pickle", "cPickle", "dill", "joblib", "shelve", "marshal")]  # fmt: skip
             elif isinstance(node, ast.Call):
                 call = ast.unparse(node.func)
-                keys = {k.arg for k in node.keywords}
+                keys = {k.arg for k in node.keywords if ast.unparse(k.value) != "False"}
                 if call in ("torch.load", "pickle.load", "pickle.loads", "yaml.load", "pd.read_pickle", "eval", "os.system"):  # fmt: skip
                     found.append(f"{file.name}: {call}")
                 if "allow_pickle" in keys:
