@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,11 @@ def of_params(old: Sequence[str], new: Sequence[str], data: Path) -> list[str]:
     words = []
     if olds != news:
         words += pictures(data) or [f"{', '.join(olds)} → {', '.join(news)}"]
+    said, hidden = _runs(before, after)
+    words += said
     for key in sorted(set(before) | set(after), key=str):
         was, now = before.get(key, "nothing"), after.get(key, "nothing")
-        if was == now or key == "pictures" or key.startswith("versions."):
+        if was == now or key in hidden or key == "pictures" or key.startswith("versions."):
             continue  # said by the steps that they are about
         if key == "stage":
             words.append(f"the code of this stage has changed (version {was} → {now})")
@@ -128,6 +130,30 @@ def _settings(params: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         else:
             others.append(str(value))
     return flat, sorted(others)
+
+
+def _runs(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[list[str], set[str]]:
+    """Runs that were added or removed, and the keys that need no more words.
+
+    Those are the runs' own, and those of `train` that say what a run's say.
+    """
+    old, new = (
+        {k.split(".")[1] for k in keys if k.startswith("runs.")} for keys in (before, after)
+    )
+    words, hidden = [], set()
+    for names, what in ((new - old, "added"), (old - new, "removed")):
+        if names:
+            words.append(f"run {_some(sorted(names))} {what}")
+    for key in {*before, *after}:
+        first, _, rest = key.partition(".")
+        if first in ("runs", "weights"):
+            said = rest.partition(".")[0] in old ^ new
+        else:
+            own = [f"runs.{run}.{rest}" for run in old & new]
+            said = first == "train" and any(before.get(k) != after.get(k) for k in own)
+        if said:
+            hidden.add(key)
+    return words, hidden
 
 
 def _flat(tree: dict[str, Any], above: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

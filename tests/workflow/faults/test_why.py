@@ -79,6 +79,18 @@ def test_a_setting_is_named_with_both_values(small: Small, why: Callable[..., Pl
     assert "report.description:  → Words" in why()["report"]
 
 
+def test_a_run_that_comes_or_goes_is_said_in_a_word(small: Small, why: Callable[..., Plan]) -> None:
+    config = small.config
+    small.config = {**config, "runs": {"first": {}, "second": {"base_lr": 0.5}}}
+    plan = why()
+    assert plan["train:second"] == "not made yet"
+    assert plan["report"].startswith("run second added; after patch:second, ")
+    small.config = {**config, "runs": {"third": {}}}
+    assert why()["report"].startswith("run third added; run first removed; after ")
+    small.config = {**config, "train": {**config["train"], "base_lr": 0.02}}
+    assert why()["report"].startswith("runs.first.base_lr: 0.01 → 0.02; after ")
+
+
 def test_a_longer_training_goes_on(small: Small, why: Callable[..., Plan]) -> None:
     small.change(train={"lr_policy": "fixed"})
     small.run()
