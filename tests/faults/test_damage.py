@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import save, texture
-from tests.faults.started import THOROUGH, forget, leftovers, started
+from tests.faults.started import PATIENCE, THOROUGH, forget, leftovers, started
 from tests.faults.test_limits import ends_as_ever, failed
 from tests.workflow import running
 from tests.workflow.faults.small import Small
@@ -112,11 +112,12 @@ def test_locks_of_a_killed_snakemake_go_but_those_of_a_living_one_hold(
     small = begun.copy(tmp_path / "copy")
     with started(small) as first:
         assert first.wait_for("scan") is not None
+        os.kill(first.process.pid, signal.SIGSTOP)  # or it might end before the second begins
         second = running.snakemake(small.file, root=small.root)
         assert second.returncode != 0
         assert "Directory cannot be locked" in second.stdout + second.stderr
         os.killpg(first.process.pid, signal.SIGKILL)
-        first.process.wait(60)
+        first.process.wait(PATIENCE)
     assert list((small.folder / ".snakemake" / "locks").glob("*.lock"))
     ends_as_ever(small, undisturbed)
 
@@ -139,7 +140,7 @@ def test_a_picture_changed_under_a_clock_that_jumped_back_is_seen(
         job = run.wait_for(stage)
         assert job is not None, run.said
         run.send(signal.SIGKILL, "all", job)
-        run.process.wait(60)
+        run.process.wait(PATIENCE)
     assert "The clock was set back" in run.said
     small.run(cores=2)
     fresh = small.without_results(tmp_path / "fresh")
