@@ -202,8 +202,8 @@ def cores_of(run):
 
 
 def gpus_of(run, count=1):
-    """GPUs to ask a cluster for; None asks for none."""
-    return None if RUNS[run]["device"] == "cpu" else count
+    """GPUs to ask a cluster for."""
+    return 0 if RUNS[run]["device"] == "cpu" else count
 
 
 def on_nodes(value):

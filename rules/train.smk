@@ -33,13 +33,9 @@ rule train:
         runtime=lambda w, attempt: needs.minutes(
             30, attempt, pictures_seen(w.run), seconds=0.2
         ),
-        gpu=lambda w: (
-            gpus_of(w.run, devices_of(w.run)) if nodes_of(w.run) == 1 else None
-        ),
+        gpu=lambda w: 0 if nodes_of(w.run) > 1 else gpus_of(w.run, devices_of(w.run)),
         # GPUs of each node; and the step on all of them is the training's own.
-        gres=on_nodes(
-            lambda run: gpus_of(run, f"gpu:{devices_of(run)}"),
-        ),
+        gres=on_nodes(lambda run: f"gpu:{devices_of(run)}" if gpus_of(run) else None),
         nodes=on_nodes(nodes_of),
         tasks=on_nodes(nodes_of),
         mpi=on_nodes(lambda run: "srun"),
