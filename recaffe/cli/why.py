@@ -17,7 +17,10 @@ from recaffe.errors import ConfigError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommand's flags."""
     parser.add_argument(
-        "targets", metavar="TARGET", nargs="*", help="files or rules (the report and all before it)"
+        "targets",
+        metavar="TARGET",
+        nargs="*",
+        help="files, rules, or steps such as train:first (the report and all before it)",
     )
     parser.add_argument("--configfile", default="config/config.yaml", help="as for snakemake")
     parser.add_argument("--directory", default=".", help="where snakemake runs (here)")
@@ -28,14 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print the plan on stdout."""
-    from snakemake.exceptions import WorkflowError
+    from snakemake.exceptions import RuleException, WorkflowError
 
     config = Path(args.configfile).absolute()
     if not config.is_file():
         raise ConfigError(f"{config}: there is no such file. Give the run's --configfile.")
     try:
         lines = _plan(args.targets, config, Path(args.directory), args.deep)
-    except WorkflowError as error:
+    except (WorkflowError, RuleException) as error:
         raise ConfigError(str(error).strip()) from None
     print("\n".join(lines))
     return 0
@@ -61,17 +64,24 @@ def _plan(targets: Sequence[str], config: Path, folder: Path, deep: bool) -> lis
             snakefile=ROOT / "Snakefile",
             workdir=folder.absolute(),
         )
-        planned.dag(DAGSettings(targets=frozenset(targets), force_incomplete=True))
+        files = {name for name in targets if "/" in name}
+        # Names of steps are looked up in the plan of all.
+        wanted = files if len(files) == len(targets) else {"all", *files}
+        planned.dag(DAGSettings(targets=frozenset(wanted), force_incomplete=True))
         # Snakemake's own --dag prints just this graph; there is no public way to have it.
         workflow = planned._workflow
         workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
         workflow._build_dag()
-        return _say(workflow)
+        return _say(workflow, targets)
 
 
-def _say(workflow: Any) -> list[str]:
+def _say(workflow: Any, targets: Sequence[str]) -> list[str]:
     dag = workflow.dag
     order = [job for level in dag.toposorted() for job in level if not job.is_norun]
+    if targets and "all" not in targets:
+        asked = [job for name in targets for job in _called(name, order)]
+        needed = set(dag.bfs(dag.dependencies, *asked))
+        order = [job for job in order if job in needed]
     redone = [job for job in order if dag.needrun(job)]
     kept = sorted(_name(job) for job in order if not dag.needrun(job))
     if not redone:
@@ -85,6 +95,19 @@ def _say(workflow: Any) -> list[str]:
     if kept:
         lines.append(f"Kept: {', '.join(kept)}")
     return lines
+
+
+def _called(name: str, jobs: Sequence[Any]) -> list[Any]:
+    """The jobs that make a file, of a rule, or of the name that is printed for them."""
+    found = [
+        job for job in jobs if name in (job.rule.name, _name(job)) or name in map(str, job.output)
+    ]
+    if not found:
+        raise ConfigError(
+            f"{name} is neither a file that the workflow makes nor a step of it. Steps are "
+            f"{', '.join(sorted(map(_name, jobs)))}; files are given from where snakemake runs."
+        )
+    return found
 
 
 def _why(job: Any, workflow: Any, longer: set[str]) -> list[str]:

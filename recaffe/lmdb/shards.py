@@ -67,12 +67,13 @@ def merge(parts: Sequence[Path], digests: Sequence[Path], out: Path) -> dict[str
     with write_aside(out) as aside:
         aside.mkdir()
         try:
-            with lmdb.open(str(aside), map_size=size, sync=False, metasync=False) as env:
+            with lmdb.open(
+                str(aside), map_size=size, sync=False, metasync=False, lock=False
+            ) as env:
                 _append(env, parts, len(found), out)
                 env.sync(True)
         except lmdb.Error as error:
             raise cant_write(out, error) from error
-        (aside / "lock.mdb").unlink(missing_ok=True)
         _check(aside, len(found), out)
         return read.describe(aside, found)
 

@@ -139,7 +139,6 @@ def write(
         aside.mkdir()
         datums = progress(ordered_map(pool, work, entries), len(entries), out.name, "img")
         _fill(aside, size * 2, entries, datums, out)
-        (aside / "lock.mdb").unlink(missing_ok=True)
         _verify(aside, entries, shape)
     return len(entries)
 
@@ -155,7 +154,9 @@ def _fill(
     aside: Path, map_size: int, entries: list[Entry], datums: Iterator[bytes], out: Path
 ) -> None:
     try:
-        with lmdb.open(str(aside), map_size=map_size, sync=False, metasync=False) as env:
+        with lmdb.open(
+            str(aside), map_size=map_size, sync=False, metasync=False, lock=False
+        ) as env:
             pairs = zip(entries, datums, strict=True)
             more = True
             while more:

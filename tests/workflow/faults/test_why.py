@@ -130,6 +130,8 @@ def test_only_what_a_target_needs_is_looked_at(small: Small, why: Callable[..., 
     small.change(train={"base_lr": 0.02}, report={"description": "Words"})
     plan = why("results/own/first/solver.prototxt")
     assert set(plan.why) == {"solver:first"}
+    assert set(why("train").why) == set(why("train:first").why) == {"solver:first", "train:first"}
+    assert why("scan", "lmdb").text == "Nothing: all of 5 steps are up to date.\n"
 
 
 def test_a_raised_stage_is_named(small: Small, why: Callable[..., Plan], tmp_path: Path) -> None:
@@ -143,6 +145,10 @@ def test_a_raised_stage_is_named(small: Small, why: Callable[..., Plan], tmp_pat
 def test_mistakes_are_one_message(small: Small) -> None:
     done = ask(small, "--configfile", "nowhere.yaml")
     assert done.returncode == 1 and "there is no such file" in done.stderr
+    for target in ("trian", "results/own/first/solver.txt"):
+        done = ask(small, target)
+        assert done.returncode == 1 and target in done.stderr
+        assert "Traceback" not in done.stderr
     for name in "bc":
         shutil.rmtree(small.folder / "pics" / name)
     done = ask(small)
