@@ -175,18 +175,15 @@ def write(
         )
     write_text(out / "labels.txt", "".join(f"{name}\n" for name in labels))
     bad = Counter(r["label"] for r in tables.rows(rejected))
+    left_out = Counter(r["label"] for r, p in zip(rows, split.place, strict=True) if not p)
     _write_csv(
         out / "classes.csv",
         ("label", "name", *SPLITS, "left_out", "rejected"),
         [
-            (
-                i, name, *(counts[s][name] for s in SPLITS),
-                sum(r["label"] == name and not p for r, p in zip(rows, split.place, strict=True)),
-                bad[name],
-            )
+            (i, name, *(counts[s][name] for s in SPLITS), left_out[name], bad[name])
             for i, name in enumerate(labels)
         ],
-    )  # fmt: skip
+    )
     _write_csv(
         out / "duplicates.csv",
         ("group", "kind", "path", "label", "split", "note"),
