@@ -40,7 +40,8 @@ class Needs:
         if env.info()["last_pgno"] + 1 - self.used < self.turn + new // 2:
             self.turn = 0  # few are
         self.pages = self.turn + new + self.free_list
-        self.room = int(MOST_ON_DISK * self.used * max(1, wanted / n)) - self.used
+        larger = _HEADS + (self.used - _HEADS) * max(1, wanted / n)
+        self.room = int(MOST_ON_DISK * larger) - self.used
 
 
 def used_pages(stat: Mapping[str, Any]) -> int:

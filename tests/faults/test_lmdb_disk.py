@@ -27,7 +27,8 @@ def changed(items: dict[str, Item], step: int, rng: random.Random) -> dict[str, 
     return items | {prefix + k: Item(rng.randrange(CONTENTS), rng.randrange(3)) for k in some}
 
 
-@pytest.mark.parametrize("seed", range(LMDBS))
+# 115: one record becomes two.
+@pytest.mark.parametrize("seed", sorted({*range(LMDBS), 115}))
 def test_the_disk_never_holds_two_copies_of_an_lmdb_of_any_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
