@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from recaffe.errors import MachineError
 from recaffe.images.decode import RejectError, decode, read
 from tests.conftest import texture
 
@@ -119,3 +120,16 @@ def test_each_unreadable_file_has_its_own_reason(tmp_path: Path) -> None:
     ):
         with pytest.raises(RejectError, match=reason):
             read(tmp_path / name)
+
+
+def test_a_lack_of_memory_rejects_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(self: Image.Image) -> None:
+        raise MemoryError
+
+    data = encode(Image.fromarray(texture(1)), "PNG")
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", no_room)
+    with pytest.raises(RejectError):  # there is room for what it says that it is
+        decode(data)
+    monkeypatch.setattr("recaffe.images.decode._BYTES_A_PIXEL", 1 << 40)
+    with pytest.raises(MachineError, match="Not enough memory for a picture of 40×32 pixels"):
+        decode(data)

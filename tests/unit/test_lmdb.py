@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from recaffe import config, mean
-from recaffe.errors import DataError, MachineError
+from recaffe.errors import DataError, MachineError, is_out_of_memory
 from recaffe.images.resize import resize
 from recaffe.lmdb import read, write
 from recaffe.lmdb.read import open_lmdb, parse_datum, pixels
@@ -114,6 +114,19 @@ def test_a_disk_that_fills_while_writing_is_explained(
     with pytest.raises(MachineError, match=told):
         write.write(pictures / "l.txt", str(pictures / "p"), pictures / "db", settings(), 0, 1)
     assert not list(pictures.glob("*db*"))
+
+
+def test_an_lmdb_that_memory_lacks_for_is_not_called_broken(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*args: Any, **options: Any) -> None:
+        raise lmdb.Error("db: Cannot allocate memory")  # as seen under `ulimit -v`
+
+    write.write(pictures / "l.txt", str(pictures / "p"), pictures / "db", settings(), 0, 1)
+    monkeypatch.setattr(read.lmdb, "open", no_room)
+    with pytest.raises(lmdb.Error) as caught, open_lmdb(pictures / "db"):
+        pass
+    assert is_out_of_memory(caught.value)
 
 
 def test_mean_is_exact_and_survives_its_file(pictures: Path) -> None:
