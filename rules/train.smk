@@ -38,6 +38,8 @@ rule train:
         gres=on_nodes(lambda run: f"gpu:{devices_of(run)}" if gpus_of(run) else None),
         nodes=on_nodes(nodes_of),
         tasks=on_nodes(nodes_of),
+        # Otherwise SLURM's executor takes `tasks` for those of each GPU.
+        tasks_per_gpu=on_nodes(lambda run: 0),
         mpi=on_nodes(lambda run: "srun"),
     params:
         settings=lambda w: as_param(stages.TRAIN, run=some(w.run, *TRAIN_KEYS)),

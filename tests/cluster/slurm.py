@@ -6,11 +6,13 @@ slurmd can be several nodes of one host, told apart by name and port, and may cl
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -69,8 +71,13 @@ def hindrance() -> str:
         return f"there is no {', '.join(p for p in PROGRAMS if shutil.which(p) is None)}"
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     wait = ("-qq", "-o", "DPkg::Lock::Timeout=300")
-    for words in (("update",), ("install", "-y", "--no-install-recommends", *PACKAGES)):
-        subprocess.run(["apt-get", *wait, *words], env=env, check=False, capture_output=True)
+    with Path(tempfile.gettempdir(), "recaffe-packages.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of pytest may be at it
+        for words in (("update",), ("install", "-y", "--no-install-recommends", *PACKAGES)):
+            if not all(map(shutil.which, PROGRAMS)):
+                subprocess.run(
+                    ["apt-get", *wait, *words], env=env, check=False, capture_output=True
+                )
     if all(map(shutil.which, PROGRAMS)):
         return ""
     return f"apt-get installed no {' and '.join(PACKAGES)}"

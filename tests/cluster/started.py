@@ -67,6 +67,13 @@ class OnCluster:
         assert not self._over(), self.said
         return self.submitted("train")[-1]
 
+    def interrupt(self) -> None:
+        """Ctrl-C, which ends it and its jobs."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.process.wait(LIMIT)
+        assert self.process.returncode != 0
+        self.cluster.wait(lambda: not self.cluster.jobs(), "an empty queue")
+
     def end(self) -> str:
         """Wait for its end, which must be a good one with no job left; returns what it said."""
         try:

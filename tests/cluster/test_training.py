@@ -79,6 +79,18 @@ def test_jobs_outlive_a_restart_of_the_controller(
     assert trained(untrained) == trained(undisturbed)
 
 
+def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(
+    cluster: Cluster, untrained: Small, undisturbed: Small
+) -> None:
+    with on_cluster(untrained, cluster, *ONLY, pause=0.1) as run:
+        run.wait_until_training()
+        run.interrupt()
+    with on_cluster(untrained, cluster, *ONLY) as run:
+        run.end()
+    assert resumed(untrained) == 1
+    assert trained(untrained) == trained(undisturbed)
+
+
 def _megabytes(text: str) -> float:
     """`4240M` or `6.21G`, as SLURM writes it."""
     return float(text[:-1]) * {"M": 1, "G": 1024}[text[-1]]
