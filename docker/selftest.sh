@@ -24,7 +24,7 @@ names = {
 }
 project = tomllib.loads(Path("/opt/recaffe/pyproject.toml").read_text(encoding="utf-8"))["project"]
 for package in ("recaffe.cli", *project["dependencies"]):
-    importlib.import_module(names.get(package, package))
+    importlib.import_module(names.get(package, package.replace("-", "_")))
 ' || fail "a Python package is missing"
 recaffe --version >/dev/null || fail "recaffe doesn't start"
 echo "Works: $(python -I -c '
