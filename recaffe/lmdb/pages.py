@@ -58,7 +58,7 @@ def check(path: Path | str) -> None:
         with file.open("rb") as f:
             fd = f.fileno()
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-            _check(fd, os.fstat(fd).st_size, str(path))
+            _check(fd, os.fstat(fd).st_size)
     except OSError as error:
         raise DataError(f"{path} is no LMDB: {file}: {error.strerror}.") from error
     except _DamagedError as error:
@@ -67,12 +67,9 @@ def check(path: Path | str) -> None:
         ) from error
 
 
-def _check(fd: int, size: int, where: str) -> None:
+def _check(fd: int, size: int) -> None:
     meta = _newest_meta(fd)
-    whole = (meta.last_page + 1) * meta.page_size
-    if size < whole:
-        raise DataError(f"{where} is cut short: {size} of {whole} bytes. Remove it and run again.")
-    walk = _Walk(fd, meta)
+    walk = _Walk(fd, meta, size // meta.page_size)
     walk.tree(meta.main, "records")
     walk.tree(meta.free, "lists of free pages", free=True)
     walk.end()
@@ -116,9 +113,9 @@ def _meta(page: bytes, number: int) -> _Meta:
 class _Walk:
     """Both trees, level by level. `runs` are (first pages, numbers of pages) that somebody owns."""
 
-    def __init__(self, fd: int, meta: _Meta) -> None:
-        self.fd, self.size, self.last = fd, meta.page_size, meta.last_page
-        self.visited = self.entries = 0
+    def __init__(self, fd: int, meta: _Meta, there: int) -> None:
+        self.fd, self.size, self.last, self.there = fd, meta.page_size, meta.last_page, there
+        self.visited = self.entries = self.unwritten = 0
         self.free = False
         self.runs: list[tuple[np.ndarray, np.ndarray]] = []
 
@@ -137,7 +134,9 @@ class _Walk:
             raise _DamagedError(f"it has {self.entries} {what}, and its head says {tree.entries}")
 
     def end(self) -> None:
-        """No page may have two owners; raises `_DamagedError`."""
+        """No page may have two owners, nor be missing unless it is free; raises `_DamagedError`."""
+        if self.unwritten < self.last + 1 - self.there:
+            raise _DamagedError(f"it is cut short, after {self.there} of {self.last + 1} pages")
         if not self.runs:
             return
         starts, counts = (np.concatenate(x) for x in zip(*self.runs, strict=True))
@@ -196,10 +195,14 @@ class _Walk:
         numbers = np.frombuffer(os.pread(self.fd, length, place), "<u8", length // 8)
         if length % 8 or not len(numbers) or numbers[0] != len(numbers) - 1:
             raise _DamagedError("a list of free pages is broken")
-        self.own(numbers[1:])
+        self.own(numbers[1:], used=False)
+        self.unwritten += int((numbers[1:] >= self.there).sum())
 
-    def own(self, starts: np.ndarray, counts: np.ndarray | None = None) -> None:
-        """Note pages that belong to one owner; raises `_DamagedError` for such as there are not."""
+    def own(self, starts: np.ndarray, counts: np.ndarray | None = None, used: bool = True) -> None:
+        """Note pages that belong to one owner; raises `_DamagedError` for such as there are not.
+
+        Only pages in use need be in the file: LMDB doesn't write those at its end that it freed.
+        """
         starts = starts.astype(np.uint64)
         counts = np.ones(len(starts), np.int64) if counts is None else counts
         # In this order: a number that is far too large mustn't wrap around.
@@ -209,4 +212,6 @@ class _Walk:
         first = starts.astype(np.int64)
         if (first + counts - 1 > self.last).any():
             raise _DamagedError("a record goes beyond its last page")
+        if used and (first + counts > self.there).any():
+            raise _DamagedError(f"it is cut short, after {self.there} of {self.last + 1} pages")
         self.runs.append((first, counts))
