@@ -147,6 +147,11 @@ def test_every_dependency_is_pinned() -> None:
         assert re.search(rf"^{re.escape(name.lower())}==", pins, re.M), name
 
 
+def test_several_nodes_want_the_torch_engine_on_the_host() -> None:
+    with pytest.raises(ConfigError, match=r"runs\.a\.nodes is 2, which wants engine: torch"):
+        config.complete({**SMALL, "train": {"nodes": 2, "runtime": "docker"}, "runs": {"a": {}}})
+
+
 def test_every_setting_of_a_run_reaches_a_stage() -> None:
     # A key that no stage is given would change nothing, and nobody would be told.
     rules = (ROOT / "rules" / "common.smk").read_text(encoding="utf-8")

@@ -267,6 +267,17 @@ def test_a_batch_that_devices_do_not_divide_is_refused(tmp_path: Path) -> None:
         launch.run(job_in(tmp_path, "x", devices=3))
 
 
+def test_nodes_divide_the_batch_and_want_a_slurm_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_training(tmp_path)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(ConfigError, match="devices is 1 on each of 3 nodes, which doesn't divide"):
+        launch.run(job_in(tmp_path, "x", nodes=3))
+    with pytest.raises(ConfigError, match="nodes is 2, but this is no SLURM job"):
+        launch.run(job_in(tmp_path, "x", nodes=2))
+
+
 def test_a_job_survives_its_text(tmp_path: Path) -> None:
     job = job_in(
         tmp_path,
