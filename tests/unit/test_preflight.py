@@ -12,10 +12,13 @@ import pytest
 import torch
 
 from recaffe.config import ROOT
-from recaffe.engines import cards, preflight
+from recaffe.engines import cards, pick, preflight
+from recaffe.engines.base import TrainJob
+from recaffe.engines.caffe import find
 from recaffe.engines.cards import Build, Code, codes_of
 from recaffe.engines.torch import devices
 from recaffe.errors import MachineError, TrainError
+from tests.training import write_training
 
 # Caffe as the recipe builds it by default.
 CAFFE = Build("the Caffe here", (13, 0), cards.CAFFE.codes, "Build it for {card}.")
@@ -222,6 +225,34 @@ def test_an_old_card_beside_the_one_that_is_used_is_no_matter(
     preflight.check_caffe(home, [1])
     with pytest.raises(MachineError, match="K80"):
         preflight.check_caffe(home, [0])
+
+
+def test_caffe_does_not_start_on_a_card_that_it_has_no_code_for(
+    smi: Smi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = caffe_in(tmp_path, archs=["9.0"], ptx=[])
+    (home / "bin").mkdir()
+    (home / "bin" / "caffe").write_text("libcublas.so")
+    (home / "bin" / "caffe").chmod(0o755)
+    monkeypatch.setenv("CAFFE_HOME", str(home))
+    smi(card("A100", "8.0"))
+    find.gpus.cache_clear()
+    snapshots = tmp_path / "snapshots"
+    job = TrainJob(
+        write_training(tmp_path / "in"),
+        snapshots=snapshots,
+        final=snapshots / "final.caffemodel",
+        log=snapshots / "train.log",
+        engine="caffe",
+        threads=1,
+    )
+    try:
+        with pytest.raises(
+            MachineError, match=r"A100 has compute capability 8\.0, and the Caffe in"
+        ):
+            pick.train(job)
+    finally:
+        find.gpus.cache_clear()
 
 
 def test_torch_refuses_a_card_that_it_has_no_code_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from google.protobuf import text_format
 
 from recaffe import stop
+from recaffe.engines import preflight
 from recaffe.engines.base import Predictions, PredictJob
 from recaffe.engines.caffe import find, messages, rewrite, run
 from recaffe.engines.caffe.child import Child
@@ -42,6 +43,8 @@ def predict(job: PredictJob, title: str = "test", blob: str = "") -> Predictions
     keys = read.keys(job.lmdb)
     batches = -(-len(keys) // job.batch_size)
     chosen = run.gpus(caffe, job.device, 1, job.batch_size)
+    if chosen:
+        preflight.check_caffe(caffe.program.parents[1], chosen)
     with TemporaryDirectory(prefix="recaffe-") as name:
         folder = Path(name)
         wanted = blob or graph.outputs(graph.of_phase(net, pb.TEST))[-1]

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from recaffe.engines import signals
+from recaffe.engines import preflight, signals
 from recaffe.engines.base import Event, Snapshot, Test, TrainJob, TrainResult
 from recaffe.engines.caffe import find, limits, messages, rewrite, run, tester, whole
 from recaffe.engines.caffe.child import Child
@@ -68,6 +68,8 @@ class Training:
         plan = rewrite.read_solver(job.solver)
         batch = rewrite.batch_size(read_net(plan.net), plan.net)
         self.gpus = run.gpus(caffe, job.device, job.devices, batch)
+        if self.gpus:
+            preflight.check_caffe(caffe.program.parents[1], self.gpus)
         self.store = Store(folder)
         saved = self.store.newest(plan.max_iter)
         self.start = self.iteration = self.saved = saved["iteration"] if saved else 0
