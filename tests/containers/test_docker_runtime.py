@@ -115,6 +115,14 @@ def test_processes_that_train_together_find_each_other_without_a_network(here: P
     assert job.final.read_bytes() == on_host.final.read_bytes()
 
 
+def test_the_images_real_caffe_trains_in_it_too(here: Path) -> None:
+    job = job_in(here, "run", engine="caffe", max_iter=20, test_interval=10, snapshot=10)
+    result = container.train(job, settings(), 2000, 1)
+    assert result.device == "CPU, 1 threads (Caffe)"
+    assert result.last_iteration == 20
+    assert job.final and job.final.stat().st_size > 0
+
+
 def probe(engine: DockerClient, job: TrainJob, python: str) -> str:
     """What a program says in a container that is bound as the job's would be."""
     bounds = confinement(engine.info(), 500, 1) | {"log_config": None}
