@@ -78,6 +78,8 @@ def _daemon() -> Iterator[str]:
         with suppress(subprocess.TimeoutExpired):
             process.wait(60)
         process.kill()
+        # It leaves this mounted, and so the folder can't be removed.
+        subprocess.run(["umount", FOLDER / "exec" / "netns" / "default"], check=False)
 
 
 def _answers(host: str) -> bool:
