@@ -79,7 +79,11 @@ def _daemon() -> Iterator[str]:
             process.wait(60)
         process.kill()
         # It leaves this mounted, and so the folder can't be removed.
-        subprocess.run(["umount", FOLDER / "exec" / "netns" / "default"], check=False)
+        subprocess.run(
+            ["umount", FOLDER / "exec" / "netns" / "default"],
+            check=False,
+            stderr=subprocess.DEVNULL,
+        )
 
 
 def _answers(host: str) -> bool:
