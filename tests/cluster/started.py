@@ -23,10 +23,12 @@ from tests.workflow.faults.small import Small
 LIMIT = 900
 # Read by the clone that conftest.py makes: seconds that each step of a training takes longer.
 PAUSE = "RECAFFE_TEST_PAUSE"
+# For tests of what happens to a training.
+ONLY = ("--until", "train")
 
 
 class OnCluster:
-    """A Snakemake that sends its jobs to the cluster. `submitted` grows while it works."""
+    """A Snakemake that sends its jobs to the cluster."""
 
     def __init__(self, small: Small, cluster: Cluster, process: subprocess.Popen[str]) -> None:
         self.small, self.cluster, self.process = small, cluster, process
@@ -148,3 +150,15 @@ def write_profile(small: Small, **changes: Any) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
     return folder
+
+
+def trained(small: Small) -> dict[str, Any]:
+    """What a training makes."""
+    wanted = ("first/final.caffemodel", "first/train.csv")
+    return {name: value for name, value in small.artifacts().items() if name in wanted}
+
+
+def resumed(small: Small) -> int:
+    """How often the training went on from a snapshot."""
+    log = (small.results / "first" / "train.log").read_text(encoding="utf-8")
+    return log.count("Restoring previous solver status")

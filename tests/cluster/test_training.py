@@ -1,45 +1,10 @@
-"""A training whose job is cancelled, runs out of time or memory, or loses sight of the controller."""
+"""A training whose job is cancelled, runs out of memory, or loses sight of the controller."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests.cluster.slurm import Cluster
-from tests.cluster.started import on_cluster
+from tests.cluster.started import ONLY, on_cluster, resumed, trained
 from tests.workflow.faults.small import Small
-
-# Only the training, to which all of this happens.
-ONLY = ("--until", "train")
-
-
-def trained(small: Small) -> dict[str, Any]:
-    """What a training makes."""
-    wanted = ("first/final.caffemodel", "first/train.csv")
-    return {name: value for name, value in small.artifacts().items() if name in wanted}
-
-
-def resumed(small: Small) -> int:
-    """How often the training went on from a snapshot."""
-    log = (small.results / "first" / "train.log").read_text(encoding="utf-8")
-    return log.count("Restoring previous solver status")
-
-
-def test_a_training_goes_on_in_a_new_job_each_time_its_limit_ends_one(
-    cluster: Cluster, untrained: Small, undisturbed: Small
-) -> None:
-    # More than two jobs of a minute can do, which start late and are told to stop up to half a
-    # minute early. A later one has time enough on a machine that takes a minute to start.
-    minutes = "1 if attempt < 4 else 9"
-    train = {"runtime": minutes, "slurm_extra": "'--signal=TERM@5'"}
-    with on_cluster(untrained, cluster, *ONLY, pause=1, set_resources={"train": train}) as run:
-        run.end()
-    jobs = run.submitted("train")
-    assert len(jobs) >= 3
-    states = [cluster.show(job)["JobState"] for job in jobs]
-    # They ended by themselves with a snapshot: SLURM had no need to kill.
-    assert states == ["FAILED"] * (len(jobs) - 1) + ["COMPLETED"]
-    assert resumed(untrained) >= 2
-    assert trained(untrained) == trained(undisturbed)
 
 
 def test_a_cancelled_training_comes_back_and_asks_for_more_memory(
