@@ -13,6 +13,8 @@ import numpy as np
 from recaffe.convert.pieces import Piece, Spot, Unconvertible
 from recaffe.net import shapes
 from recaffe.net.shapes import Shape
+from recaffe.net.shapes.common import concat_axis, slice_axis
+from recaffe.net.shapes.vision import crop_offsets
 from recaffe.proto import caffe_pb2 as pb
 
 Emit = Callable[[Spot], Piece]
@@ -192,14 +194,12 @@ def _eltwise(s: Spot) -> Piece:
 
 
 def _concat(s: Spot) -> Piece:
-    p = s.layer.concat_param
-    axis = p.concat_dim if p.HasField("concat_dim") else shapes.axis_of(p.axis, s.bottom)
+    axis = concat_axis(s.layer.concat_param, s.bottom)
     return Piece([f"torch.cat([{', '.join(s.x)}], {axis})"])
 
 
 def _slice(s: Spot) -> Piece:
-    p = s.layer.slice_param
-    axis = p.slice_dim if p.HasField("slice_dim") else shapes.axis_of(p.axis, s.bottom)
+    axis = slice_axis(s.layer.slice_param, s.bottom)
     if axis == 0:
         raise Unconvertible("it slices the batch")
     calls, start = [], 0
@@ -227,15 +227,13 @@ def _reshape(s: Spot) -> Piece:
 
 
 def _crop(s: Spot) -> Piece:
-    p, top = s.layer.crop_param, s.shaped.tops[0]
-    axis = shapes.axis_of(p.axis, s.bottom)
+    top, offsets = s.shaped.tops[0], crop_offsets(s.layer, s.bottom)
+    axis = len(s.bottom) - len(offsets)
     if axis == 0:
         raise Unconvertible("it crops the batch")
-    offsets = list(p.offset) or [0]
-    cuts = [":"] * axis
-    for i in range(axis, len(s.bottom)):
-        at = offsets[0] if len(offsets) == 1 else offsets[i - axis]
-        cuts.append(f"{at}:{at + top[i]}")
+    cuts = [":"] * axis + [
+        f"{at}:{at + size}" for at, size in zip(offsets, top[axis:], strict=True)
+    ]
     return Piece([f"{s.x[0]}[{', '.join(cuts)}]"])
 
 

@@ -79,20 +79,7 @@ def job_key(
     files: Sequence[Path],
     copy: Sequence[str],
 ) -> str:
-    """16 hex digits of everything that the numbers of a run follow from; see `_numbers`."""
-    parts = _numbers(settings, net, solver, records, files, copy)
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _numbers(
-    settings: dict[str, Any],
-    net: Path,
-    solver: Path,
-    records: Sequence[dict[str, Any]],
-    files: Sequence[Path],
-    copy: Sequence[str],
-) -> dict[str, Any]:
-    """Everything that the numbers of a run follow from.
+    """16 hex digits of everything that the numbers of a run follow from.
 
     What a longer or differently watched run shares with a shorter one is left out: snapshots,
     display, patience, and `max_iter` unless the schedule scales with it (poly by itself; others by
@@ -125,7 +112,7 @@ def _numbers(
         parts["devices"] = settings["run"]["devices"]
         if settings["run"]["nodes"] > 1:
             parts["nodes"] = settings["run"]["nodes"]
-    return parts
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def beginning(job: TrainJob) -> str:

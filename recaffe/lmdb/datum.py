@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from recaffe.errors import DataError
+from recaffe.proto.wire import VarintError, read_varint
 
 _DATA, _FLOATS, _ENCODED = 4, 6, 7
 _NUMBERS = {1: "channels", 2: "height", 3: "width", 5: "label"}
@@ -45,7 +46,7 @@ def parse_datum(value: bytes | memoryview, where: str = "record") -> Datum:
     datum = Datum()
     try:
         _parse(memoryview(value), datum)
-    except _BrokenError as error:
+    except (_BrokenError, VarintError) as error:
         raise DataError(
             f"{where} is not a Datum: {error}. Remove the LMDB and run again."
         ) from error
@@ -59,12 +60,12 @@ def _parse(buffer: memoryview, datum: Datum) -> None:
         tag = buffer[at]
         at += 1
         if tag > 0x7F:
-            tag, at = _varint(buffer, at - 1)
+            tag, at = read_varint(buffer, at - 1)
         number, wire = tag >> 3, tag & 7
         if not 0 < number < 1 << 29:
             raise _BrokenError(f"it has a field of the number {number}")
         if wire == 0:
-            value, at = _varint(buffer, at)
+            value, at = read_varint(buffer, at)
             if number in _NUMBERS:
                 if value > 0x7FFFFFFF:  # int32 keeps the low 32 bits, in two's complement
                     value = (value & 0xFFFFFFFF ^ 1 << 31) - (1 << 31)
@@ -74,7 +75,7 @@ def _parse(buffer: memoryview, datum: Datum) -> None:
             continue
         start = at
         if wire == 2:
-            length, start = _varint(buffer, at)
+            length, start = read_varint(buffer, at)
         elif wire in (1, 5):
             length = 8 if wire == 1 else 4
         else:
@@ -101,20 +102,6 @@ def _run_of_floats(buffer: memoryview, floats: list[np.ndarray]) -> int:
     n = int(other.argmax()) if other.any() else len(entries)
     floats.append(entries["value"][:n])
     return n * 5
-
-
-def _varint(buffer: memoryview, at: int) -> tuple[int, int]:
-    """(value, position after it)."""
-    if at < len(buffer) and buffer[at] < 0x80:
-        return buffer[at], at + 1
-    value = shift = 0
-    for i in range(at, min(at + 10, len(buffer))):
-        byte = buffer[i]
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & 0xFFFFFFFFFFFFFFFF, i + 1
-        shift += 7
-    raise _BrokenError("a number in it doesn't end")
 
 
 def pixels(datum: Datum, flag: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 
 from recaffe.errors import WeightsError
 from recaffe.proto import caffe_pb2 as pb
+from recaffe.proto.wire import to_varint
 
 Weights = dict[str, list[np.ndarray]]  # layer name → its blobs
 
@@ -40,13 +41,5 @@ def to_blob(array: np.ndarray) -> pb.BlobProto:
     blob.shape.dim.extend(array.shape)
     data = np.ascontiguousarray(array, "<f4").tobytes()
     if data:  # `data.extend` takes 200 times as long
-        blob.MergeFromString(bytes((_DATA,)) + _varint(len(data)) + data)
+        blob.MergeFromString(bytes((_DATA,)) + to_varint(len(data)) + data)
     return blob
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes((*out, value))

@@ -7,6 +7,7 @@ import re
 from google.protobuf.message import DecodeError, Message
 
 from recaffe.proto import caffe_pb2 as pb
+from recaffe.proto.wire import VarintError, read_varint
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 # All that h5py raises for a file that is damaged or laid out otherwise.
@@ -88,32 +89,28 @@ def is_state(state: pb.SolverState) -> bool:
 
 def missing(data: bytes) -> int:
     """How many bytes a cut-off protobuf message lacks at least; 0 if it is whole or none."""
+    try:
+        return max(0, _end(data) - len(data))
+    except VarintError as error:
+        return int(error.cut)
+
+
+def _end(data: bytes) -> int:
+    """Where a message's last field ends; 0 for bytes that are no message."""
     at = 0
     while at < len(data):
-        tag, at = _varint(data, at)
+        tag, at = read_varint(data, at)
         wire = tag & 7
         if tag >> 3 == 0 or wire not in (0, 1, 2, 5):
-            return 0  # no protobuf
+            return 0
         if wire == 0:
-            _, at = _varint(data, at)
+            _, at = read_varint(data, at)
         elif wire == _LENGTH_DELIMITED:
-            size, at = _varint(data, at)
+            size, at = read_varint(data, at)
             at += size
         else:
             at += 8 if wire == 1 else 4
-    return at - len(data)
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Value and the position after it; a varint that the file's end cuts lacks one byte."""
-    value = shift = 0
-    while at < len(data) and shift < 64:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-    return value, at + 1
+    return at
 
 
 def _parses(message: Message, data: bytes) -> bool:

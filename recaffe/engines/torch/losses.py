@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from recaffe.engines.torch.distributed import Group
+from recaffe.engines.torch.layers.loss import NORMALIZED, normalization
 from recaffe.errors import NetError
 from recaffe.net import graph
 from recaffe.net.shapes import LayerShapes
 from recaffe.proto import caffe_pb2 as pb
-
-_NORMALIZED = ("SoftmaxWithLoss", "SigmoidCrossEntropyLoss", "InfogainLoss")
 
 
 @dataclass(frozen=True)
@@ -46,26 +45,12 @@ def terms(walked: Sequence[LayerShapes], name: str) -> list[Term]:
     return found
 
 
-def normalization(layer: pb.LayerParameter) -> int:
-    """What a loss layer divides its sum by, as its LayerSetUp decides."""
-    p = layer.loss_param
-    if layer.type not in _NORMALIZED:
-        return pb.LossParameter.BATCH_SIZE
-    if p.HasField("normalization"):
-        return p.normalization
-    if p.HasField("normalize"):
-        return pb.LossParameter.VALID if p.normalize else pb.LossParameter.BATCH_SIZE
-    if layer.type == "SigmoidCrossEntropyLoss":
-        return pb.LossParameter.BATCH_SIZE
-    return pb.LossParameter.VALID
-
-
 def counts_labels(layer: pb.LayerParameter) -> bool:
     """Whether a layer divides by a number that follows from the labels."""
     if layer.type == "Accuracy":
         return layer.accuracy_param.HasField("ignore_label")
     return (
-        layer.type in _NORMALIZED
+        layer.type in NORMALIZED
         and layer.loss_param.HasField("ignore_label")
         and normalization(layer) == pb.LossParameter.VALID
     )

@@ -66,7 +66,7 @@ def measure(net: Net, batches: Iterator[dict[str, Tensor]], iterations: int) -> 
         _backward(net, ran, blobs, running, wait)
         end = time.perf_counter()
         if count == 0:  # the first pass allocates
-            costs.loss = _loss(net, blobs)
+            costs.loss = float(net.loss(blobs).detach()) if net.loss_weights else 0.0
             for cost in costs.layers:
                 cost.forward = cost.backward = 0.0
             continue
@@ -136,7 +136,3 @@ def _backward(
 def _seeds(net: Net, blobs: dict[str, Tensor]) -> dict[int, Tensor]:
     seeds = net.loss_weights or dict.fromkeys(net.outputs, 1.0)
     return {id(blobs[x]): torch.full_like(blobs[x], weight) for x, weight in seeds.items()}
-
-
-def _loss(net: Net, blobs: dict[str, Tensor]) -> float:
-    return sum(float(blobs[x].detach().sum()) * weight for x, weight in net.loss_weights.items())

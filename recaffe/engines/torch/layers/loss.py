@@ -25,6 +25,8 @@ from recaffe.proto import caffe_pb2 as pb
 
 FLT_MIN = 1.17549435e-38  # -log of it is the 87.3365 of a diverged net
 LOG_FLOOR = 1e-20
+# The losses that loss_param may tell what to divide by.
+NORMALIZED = ("SoftmaxWithLoss", "SigmoidCrossEntropyLoss", "InfogainLoss")
 _EPS = 1e-4  # what ContrastiveLoss adds to a distance before it divides by it
 
 
@@ -41,7 +43,7 @@ def softmax_loss(
     """Mean of -log p(label) over all labels but the ignored, and the probabilities as a second top."""
     scores = by_class(wide(x[0]), layer.softmax_param.axis)
     labels, valid = _labels(layer, x[1], scores)
-    by = _normalizer(layer.loss_param, scores.shape[0], labels, valid)
+    by = _divisor(layer, scores.shape[0], labels, valid)
     total, prob = SoftmaxLoss.apply(scores, labels, valid)
     return [total / by, prob.reshape(x[0].shape)][: max(1, len(layer.top))]
 
@@ -80,7 +82,7 @@ def infogain_loss(
     classes = scores.shape[1]
     matrix = x[2] if len(x) > 2 else infogain_matrix(layer, classes).to(scores)
     labels, valid = _labels(layer, x[1], scores)
-    by = _normalizer(layer.loss_param, scores.shape[0], labels, valid)
+    by = _divisor(layer, scores.shape[0], labels, valid)
     total, prob = InfogainLoss.apply(scores, labels, valid, matrix.reshape(classes, classes))
     return [total / by, prob.reshape(x[0].shape)][: max(1, len(layer.top))]
 
@@ -143,8 +145,7 @@ def sigmoid_cross_entropy_loss(
     if p.HasField("ignore_label"):
         valid = targets.trunc() != p.ignore_label
         each = each.where(valid, 0)
-    default = pb.LossParameter.BATCH_SIZE
-    return [each.sum() / _normalizer(p, scores.shape[0], targets, valid, default)]
+    return [each.sum() / _divisor(layer, scores.shape[0], targets, valid)]
 
 
 def hinge_loss(
@@ -255,19 +256,25 @@ def _labels(
     return found, valid
 
 
-def _normalizer(
-    p: pb.LossParameter,
-    outer: int,
-    labels: Tensor,
-    valid: Tensor | None,
-    default: int = pb.LossParameter.VALID,
-) -> float | Tensor:
-    """What a loss divides its sum by."""
-    mode = default
+def normalization(layer: pb.LayerParameter) -> int:
+    """What a loss layer divides its sum by, as its LayerSetUp decides."""
+    p = layer.loss_param
+    if layer.type not in NORMALIZED:
+        return pb.LossParameter.BATCH_SIZE
     if p.HasField("normalization"):
-        mode = p.normalization
-    elif p.HasField("normalize"):
-        mode = pb.LossParameter.VALID if p.normalize else pb.LossParameter.BATCH_SIZE
+        return p.normalization
+    if p.HasField("normalize"):
+        return pb.LossParameter.VALID if p.normalize else pb.LossParameter.BATCH_SIZE
+    if layer.type == "SigmoidCrossEntropyLoss":
+        return pb.LossParameter.BATCH_SIZE
+    return pb.LossParameter.VALID
+
+
+def _divisor(
+    layer: pb.LayerParameter, outer: int, labels: Tensor, valid: Tensor | None
+) -> float | Tensor:
+    """That number; `valid` says where labels aren't ignored, if any can be."""
+    mode = normalization(layer)
     if mode == pb.LossParameter.VALID and valid is not None:
         return valid.sum().clamp_min(1)
     if mode == pb.LossParameter.NONE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,12 @@ from recaffe.net.shapes.vision import crop_offsets
 from recaffe.net.shapes.windows import Window
 from recaffe.proto import caffe_pb2 as pb
 
-_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+_CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_TRANSPOSED: dict[int, Callable[..., Tensor]] = {
+    1: F.conv_transpose1d,
+    2: F.conv_transpose2d,
+    3: F.conv_transpose3d,
+}
 # What no value is less than, where a window hangs over the edge.
 _LEAST = -3.402823466e38
 
@@ -24,34 +28,27 @@ def convolution(
     layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
 ) -> list[Tensor]:
     """Each bottom by the same weights. Axes before the channels are pictures."""
-    p = layer.convolution_param
-    axes = w[0].dim() - 2
-    win = shapes.conv_window(p, axes)
-    bias = w[1] if p.bias_term else None
-    run = _CONV[axes]
-    return [
-        _unfold(
-            run(_fold(b, axes), w[0], bias, win.stride, win.pad, win.dilation, p.group), b, axes
-        )
-        for b in x
-    ]
+    return _by_windows(layer, x, w, _CONV)
 
 
 def deconvolution(
     layer: pb.LayerParameter, x: list[Tensor], w: Sequence[Tensor], _: Context
 ) -> list[Tensor]:
     """The backward pass of a convolution."""
-    p = layer.convolution_param
-    axes = w[0].dim() - 2
-    win = shapes.conv_window(p, axes)
+    return _by_windows(layer, x, w, _TRANSPOSED)
+
+
+def _by_windows(
+    layer: pb.LayerParameter,
+    x: list[Tensor],
+    w: Sequence[Tensor],
+    by_axes: dict[int, Callable[..., Tensor]],
+) -> list[Tensor]:
+    p, axes = layer.convolution_param, w[0].dim() - 2
+    win, run = shapes.conv_window(p, axes), by_axes[axes]
     bias = w[1] if p.bias_term else None
-    run = _TRANSPOSED[axes]
-    return [
-        _unfold(
-            run(_fold(b, axes), w[0], bias, win.stride, win.pad, 0, p.group, win.dilation), b, axes
-        )
-        for b in x
-    ]
+    named = {"stride": win.stride, "padding": win.pad, "dilation": win.dilation, "groups": p.group}
+    return [_unfold(run(_fold(b, axes), w[0], bias, **named), b, axes) for b in x]
 
 
 def _fold(b: Tensor, axes: int) -> Tensor:
