@@ -94,7 +94,8 @@ sif() {
         echo "No $file: that takes Apptainer (on Debian 12, docker/apptainer.sh installs it)."
         return 0
     fi
-    if [ -f "$file" ] && apptainer inspect --labels "$file" 2>/dev/null | grep -q "^recaffe.key: $key\$"; then
+    # Not by a pipe: grep would close it at its hit, and the writer would fail.
+    if [ -f "$file" ] && grep -q "^recaffe.key: $key\$" <<<"$(apptainer inspect --labels "$file" 2>/dev/null)"; then
         echo "$file is up to date"
         return 0
     fi
