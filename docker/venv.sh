@@ -17,11 +17,11 @@ python3.11 -m venv /opt/venv
 cuda=$(/opt/venv/bin/python -c 'import torch; print(torch.version.cuda or "")')
 if [ "$target" = cpu ] && [ -n "$cuda" ]; then
     echo "That is torch for CUDA $cuda, gigabytes that the CPU image has no use for." >&2
-    echo "Give the index of torch's CPU builds, which pytorch.org names: --build-arg TORCH_INDEX=ADDRESS" >&2
+    echo "Give the index of torch's CPU builds, which PyTorch's own pages name: --build-arg TORCH_INDEX=ADDRESS" >&2
     exit 1
 elif [ "$target" = gpu ] && [ -z "$cuda" ]; then
     echo "That is torch for CPUs, and the GPU image needs CUDA's." >&2
-    echo "Give the index of torch's CUDA builds, which pytorch.org names: --build-arg TORCH_INDEX=ADDRESS" >&2
+    echo "Give the index of torch's CUDA builds, which PyTorch's own pages name: --build-arg TORCH_INDEX=ADDRESS" >&2
     exit 1
 fi
 mapfile -t packages < <(python3.11 -c '

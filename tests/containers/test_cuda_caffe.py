@@ -98,7 +98,7 @@ def test_it_finds_nvidias_libraries_in_its_own_folder(home: Path, built: dict[st
     for program in (home / "bin" / "caffe", home / "python" / "caffe" / "_caffe.so"):
         said = _run(home, "ldd", program).stdout
         assert "not found" not in said
-        found |= dict(re.findall(r"(lib(?:cu|nccl)\S*) => (\S+)", said))
+        found |= dict(re.findall(r"(lib(?:cudart|cublas|curand|nccl)\S*) => (\S+)", said))
     names = {name.partition(".")[0] for name in found}
     assert {"libcudart", "libcublas", "libcublasLt", "libcurand"} <= names
     assert ("libnccl" in names) == (built["nccl"] is not None)
