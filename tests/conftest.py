@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 from PIL import Image
 
 import recaffe  # noqa: F401 - before any test imports OpenCV, whose limit it sets
+
+# A shell's background job ignores Ctrl-C, and so would all programs that the tests start and stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def texture(seed: int, hue: int = 0, size: tuple[int, int] = (40, 32)) -> np.ndarray:

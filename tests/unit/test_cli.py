@@ -125,7 +125,8 @@ def test_a_snapshot_goes_on_alike_where_the_solver_leaves_the_seed_to_chance(
     assert recaffe(resume) == 0
     assert (golden / "trained_iter_12.caffemodel").read_bytes() == whole
     shown = [re.findall(r"^Iteration \d+.* (loss = \S+)", "\n".join(x), re.M) for x in (first, texts(capsys.readouterr().err))]  # fmt: skip
-    assert len(shown[1]) == 6 and shown[0][6:] == shown[1]
+    # Of six updates, and after the last one.
+    assert len(shown[1]) == 7 and shown[0][6:] == shown[1]
     # A state that something else has written over is not the one that the notes are about.
     state = golden / "trained_iter_6.solverstate"
     state.write_bytes((golden / "trained_iter_12.solverstate").read_bytes())
