@@ -46,9 +46,11 @@ def engine(request: pytest.FixtureRequest) -> Iterator[DockerClient]:
                 "NO DOCKER HERE: no training was run by it. It takes a daemon, or root and dockerd "
                 "(Debian: apt-get install docker.io)."
             )
+        # Before DOCKER_HOST is set, by which this engine would build it once more.
+        archive = request.getfixturevalue("archive")
         patch.setenv("DOCKER_HOST", host)
         with closing(DockerClient(base_url=host)) as client:
-            dockerd.load(client, request.getfixturevalue("archive"), IMAGE)
+            dockerd.load(client, archive, IMAGE)
             yield client
 
 
