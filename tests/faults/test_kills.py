@@ -66,7 +66,7 @@ def test_after_a_kill_the_same_command_ends_with_the_same_bytes(
 
 def test_every_rule_that_works_offline_is_disturbed() -> None:
     text = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "rules").glob("*.smk"))
-    rules = set(re.findall(r"^ *rule (\w+):", text, re.MULTILINE))
+    rules = set(re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)(?: with)?:", text, re.MULTILINE))
     online = {"fetch_package", "unpack_pictures", "inventory", "convert_weights"}
-    sharded = {"lmdb_shard", "mean_shard"}  # what `lmdb` and `mean` do, by many jobs
+    sharded = {"lmdb_shard", "join_lmdb", "mean_shard"}  # what `lmdb` and `mean` do, by many jobs
     assert rules - online - sharded == set(OUTPUTS)
