@@ -47,7 +47,7 @@ def load(client: DockerClient, archive: Path, name: str) -> None:
         image = client.images.get(f"sha256:{digest}")
     except ImageNotFound:
         with archive.open("rb") as file:
-            (image,) = client.images.load(file)
+            image, *_ = client.images.load(file)  # once for each of its names
         client.images.prune({"dangling": True})  # the one before it
     image.tag(*name.split(":"))
 
