@@ -38,7 +38,7 @@ def begin(folder: Path | str = ".") -> bool:
     don't see, only if no other machine has worked there since: Snakemake's own message then says
     how to remove them. Where nothing can be locked, Snakemake's own locks are all there is.
     """
-    os.environ[_MAIN] = f"{platform.node()}:{os.getsid(0)}:{os.getpid()}"
+    os.environ[_MAIN] = f"{_place()}:{os.getpid()}"
     workflow, jobs = Path(folder, _WORKFLOW), Path(folder, _JOBS)
     try:
         workflow.parent.mkdir(exist_ok=True)
@@ -68,9 +68,9 @@ def job() -> Iterator[None]:
         file = Path(_JOBS).open("a", encoding="utf-8")  # noqa: SIM115 - held to the end
         _held.append(file)
         fcntl.flock(file, fcntl.LOCK_SH)
-    host, *numbers = os.environ.get(_MAIN, "").split(":")
-    if host == platform.node() and _is_ours(*map(int, numbers)):
-        threading.Thread(target=_watch, args=(int(numbers[1]),), daemon=True).start()
+    place, _, main = os.environ.get(_MAIN, "").rpartition(":")
+    if main and _is_ours(place, int(main)):
+        threading.Thread(target=_watch, args=(int(main),), daemon=True).start()
     yield
 
 
@@ -100,13 +100,27 @@ def _watch(pid: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _is_ours(session: int, pid: int) -> bool:
+def _place() -> str:
+    """The machine, what numbers its processes, and this process's session there.
+
+    A session that began outside of a container has the number 0 inside, so that the numbers alone
+    say nothing: two containers' sessions 0 are not the same.
+    """
+    numbers = ""
+    with suppress(OSError):  # no Linux
+        numbers = str(Path("/proc/self/ns/pid").readlink())
+    return f"{platform.node()}:{numbers}:{os.getsid(0)}"
+
+
+def _is_ours(place: str, main: int) -> bool:
     """Whether this job ends with that workflow, which may be dead by now.
 
     Not in a container that numbers its processes itself, nor on a cluster, whose jobs live on: there
-    it is in another session. (0 is what a session outside of a container is called.)
+    it is in another session.
     """
-    return _is_above(pid) or 0 < session == os.getsid(0)
+    here = _place()
+    same_numbers = place.rpartition(":")[0] == here.rpartition(":")[0]
+    return same_numbers and (place == here or _is_above(main))
 
 
 def _is_above(pid: int) -> bool:

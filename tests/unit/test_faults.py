@@ -143,7 +143,7 @@ def test_a_job_stops_when_its_workflow_is_killed(tmp_path: Path) -> None:
 def test_a_job_that_begins_after_its_workflow_was_killed_ends_at_once(tmp_path: Path) -> None:
     job = (
         "import sys; sys.stdin.read(); from recaffe.script import script\n"
-        f"with script({str(tmp_path / 'x.log')!r}):\n    import time; time.sleep(600)"
+        f"with script({str(tmp_path / 'x.log')!r}):\n    import time; time.sleep(60)"
     )
     main = (
         "import os, subprocess, sys; from recaffe import turns; turns.begin()\n"
@@ -165,6 +165,16 @@ def test_a_job_that_begins_after_its_workflow_was_killed_ends_at_once(tmp_path: 
         process.wait()
         process.stdin.close()  # now the job goes on
         assert "Stopped. Run the same command again" in process.stderr.read()
+
+
+def test_so_does_one_whose_session_began_outside_of_its_container() -> None:
+    unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no user namespaces here")
+    test = f"{__file__}::test_a_job_that_begins_after_its_workflow_was_killed_ends_at_once"
+    command = [*unshare, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_swallowed_interrupt_still_stops_what_shows_progress(tmp_path: Path) -> None:
