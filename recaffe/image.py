@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from recaffe.config import ROOT
 from recaffe.files import sha256
 
 MARKER = Path("/etc/recaffe-image")
@@ -28,6 +27,9 @@ def begins() -> str | None:
     if not (image := name()):
         return None
     line = f"In the image {image}."
+    # Here, as it brings the schema's checker, which no job on a bare machine needs to wait for.
+    from recaffe.config import ROOT
+
     pins = ROOT / "constraints.txt"
     if pins.is_file() and sha256(pins) != _marker()["pins"]:
         line += f" Its packages aren't those of {pins}: `make images` builds it anew."
