@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from recaffe.config import ROOT
+from recaffe.engines import preflight
 from recaffe.errors import MachineError
 
 # Of an installed Caffe, and of a source tree that was built where it lies.
@@ -72,13 +72,9 @@ def interpreter() -> str:
 def gpus() -> tuple[str, ...]:
     """The names of this machine's GPUs, as nvidia-smi lists them; none where it can't."""
     try:
-        said = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
-            capture_output=True, text=True, check=True, timeout=60,
-        ).stdout  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
+        return tuple(card.name for card in preflight.found())
+    except MachineError:
         return ()
-    return tuple(line.strip() for line in said.splitlines() if line.strip())
 
 
 def _homes() -> Iterator[Path]:
