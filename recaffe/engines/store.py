@@ -41,20 +41,25 @@ def alone(folder: Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
+    with held(folder, "Another training writes its snapshots to"):
+        yield
+
+
+@contextmanager
+def held(folder: Path, who: str) -> Iterator[None]:
+    """Hold a folder; raises `TrainError` that begins with `who` if another process has it."""
     folder.mkdir(parents=True, exist_ok=True)
-    held = os.open(folder, os.O_RDONLY)
+    lock = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise TrainError(
-                f"Another training writes its snapshots to {folder}. Wait until it ends, or stop it."
-            ) from error
+            raise TrainError(f"{who} {folder}. Wait until it ends, or stop it.") from error
         except OSError:
             pass  # a disk that knows no locks
         yield
     finally:
-        os.close(held)
+        os.close(lock)
 
 
 class Store:

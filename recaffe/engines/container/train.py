@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from docker.models.containers import Container
 from requests.exceptions import RequestException
 
 from recaffe import progress, stop
-from recaffe.engines import jobfile, signals
+from recaffe.engines import jobfile, signals, store
 from recaffe.engines.base import TrainJob, TrainResult
 from recaffe.engines.container import client, gpus
 from recaffe.engines.container.confinement import confinement
@@ -63,7 +62,7 @@ def train(job: TrainJob, run: dict[str, Any], memory_mb: int, cpus: int) -> Trai
     with (
         signals.requests("stop", "stop") as asked,
         client.connected() as engine,
-        _held(folder.parent),
+        store.held(folder.parent, "Another workflow trains in a container for"),
     ):
         name, owner = f"recaffe-{uuid4().hex[:12]}", str(folder.parent)
         try:
@@ -105,27 +104,6 @@ def _check_outside() -> None:
                 "(--use-singularity), from where no container engine can be reached. Set runtime: "
                 "host, since that image has the engines too, or leave out --use-singularity."
             )
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Hold a run's snapshots against other workflows; a killed one's hold is gone with it.
-
-    Raises `TrainError` if another one has it.
-    """
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TrainError(
-                f"Another workflow trains in a container for {folder}. Wait until it ends, or stop it."
-            ) from error
-        except OSError:
-            pass  # a disk that knows no locks
-        yield
-    finally:
-        os.close(held)
 
 
 def _end_leftovers(engine: DockerClient, owner: str, asked: signals.Requests) -> None:
