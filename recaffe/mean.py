@@ -17,6 +17,8 @@ from recaffe.lmdb.read import open_records
 from recaffe.progress import progress
 from recaffe.proto import caffe_pb2 as pb
 
+_FEW = 0xFFFF // 0xFF  # records of 8 bits whose sum 16 bits hold
+
 
 @dataclass(frozen=True)
 class Sums:
@@ -33,20 +35,27 @@ def sums(lmdb_path: Path | str) -> Sums | None:
     """
     total: np.ndarray | None = None
     with open_records(lmdb_path) as found:
-        for key, value in progress(found, len(found), "mean", "img"):
+        items = progress(found, len(found), "mean", "img")
+        for number, (key, value) in enumerate(items, 1):
             record = pixels(parse_datum(value, f"{lmdb_path}: {bytes(key)!r}"))
             if total is None:
+                is_float = record.dtype == np.float32
                 # Integers: exact in any order, where Caffe's float32 sums drift.
-                total = np.zeros(
-                    record.shape, np.float64 if record.dtype == np.float32 else np.int64
-                )
-            if record.shape != total.shape:
+                total = np.zeros(record.shape, np.float64 if is_float else np.int64)
+                # Of few records, and so in few bits: eight times as fast as adding to 64.
+                few = total if is_float else np.zeros(record.shape, np.uint16)
+            if record.shape != total.shape or not np.can_cast(record.dtype, total.dtype):
                 raise DataError(
-                    f"{lmdb_path}: record {bytes(key)!r} is {record.shape}, the first {total.shape}. "
-                    "Remove the LMDB and run again."
+                    f"{lmdb_path}: record {bytes(key)!r} is {record.dtype} {record.shape}, the first "
+                    f"{'float32' if is_float else 'uint8'} {total.shape}. Remove the LMDB and run again."
                 )
-            total += record
-        return None if total is None else Sums(total, len(found))
+            few += record
+            if few is not total and number % _FEW == 0:
+                total += few
+                few[:] = 0
+        if total is None:
+            return None
+        return Sums(total if few is total else total + few, len(found))
 
 
 def combine(parts: Iterable[Sums | None], source: Path | str) -> np.ndarray:

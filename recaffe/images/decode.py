@@ -83,7 +83,8 @@ def decode(data: bytes, background: str = "#ffffff", max_pixels: int = 100_000_0
             size = image.size
             image.load()
             orientation = image.getexif().get(_ORIENTATION, 1)
-            image = ImageOps.exif_transpose(image)
+            if orientation != 1:  # for else a copy is made all the same, a tenth of the whole work
+                image = ImageOps.exif_transpose(image)
             rgb = np.asarray(_to_rgb(image, background))
         except UnidentifiedImageError:
             raise RejectError("not a picture that can be recognised") from None
@@ -132,4 +133,4 @@ def _to_rgb(image: Image.Image, background: str) -> Image.Image:
         layer = image.convert("RGBA")
         ground = Image.new("RGBA", layer.size, background)
         return Image.alpha_composite(ground, layer).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

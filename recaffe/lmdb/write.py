@@ -106,10 +106,9 @@ def to_datum(
 
 def record_pixels(rgb: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
     """Upright RGB → the record's image: BGR H×W×3, or gray H×W, resized. One definition for all."""
-    image = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if settings["gray"] else rgb[:, :, ::-1]
-    return resize(
-        np.ascontiguousarray(image), settings["width"], settings["height"], settings["mode"]
-    )
+    # Not by numpy's strides, which take seven times as long.
+    image = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY if settings["gray"] else cv2.COLOR_RGB2BGR)
+    return resize(image, settings["width"], settings["height"], settings["mode"])
 
 
 def write(

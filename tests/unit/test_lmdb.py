@@ -16,6 +16,7 @@ from recaffe.images.resize import resize
 from recaffe.lmdb import read, write
 from recaffe.lmdb.read import open_lmdb, parse_datum, pixels
 from tests.conftest import save, texture
+from tests.records import raw, write_lmdb
 
 
 def settings(**lmdb: Any) -> dict[str, Any]:
@@ -138,6 +139,18 @@ def test_mean_is_exact_and_survives_its_file(pictures: Path) -> None:
     assert (mean.read(pictures / "mean.binaryproto") == found).all()
     with pytest.raises(DataError, match="3×20×24 but the records are 3×24×24"):
         mean.check_fits(found, (3, 24, 24), "mean.binaryproto")
+
+
+@pytest.mark.parametrize("count", [1, 256, 257, 258, 600])
+def test_the_mean_of_white_records_is_white_however_many(count: int, tmp_path: Path) -> None:
+    white = raw(np.full((3, 2, 2), 255, np.uint8))
+    assert (mean.compute(write_lmdb(tmp_path / "db", [white] * count)) == 255).all()
+
+
+def test_a_mean_of_pixels_and_floats_is_refused(tmp_path: Path) -> None:
+    mixed = [raw(np.zeros((3, 2, 2), np.uint8)), raw(np.zeros((3, 2, 2), np.float32))]
+    with pytest.raises(DataError, match="float32 .3, 2, 2., the first uint8"):
+        mean.compute(write_lmdb(tmp_path / "db", mixed))
 
 
 @pytest.mark.parametrize("mode", ["warp", "crop", "fill", "half_crop"])
