@@ -177,14 +177,7 @@ def _shapes_in_files(
 
 
 def weights_for(walked: Sequence[LayerShapes], path: str) -> Weights:
-    """The weights of a net that is to be used as it is: each of its layers must find its own.
-
-    Layers of the file that the net lacks are passed over, as Caffe does (a deploy net has no
-    auxiliary heads). Raises `WeightsError` that names layers and shapes.
-    """
+    """`weights.of_net` for a path that a user gave; raises `RecaffeError` if there is no such file."""
     from recaffe.net import weights
 
-    source = weights.read(existing(path), [s.layer for s in walked])
-    rows = weights.transfer_table(walked, source, {})
-    weights.check_transfer([r for r in rows if r.status != "ignored"], path)
-    return weights.copied(source, rows)
+    return weights.of_net(walked, existing(path))

@@ -90,14 +90,19 @@ def to_datum(
         raise DataError(
             f"{path} was fine when it was scanned, and now: {error}. Run the same command again."
         ) from error
-    image = record_pixels(picture.rgb, lmdb_settings)
-    datum = pb.Datum(label=entry.label)
-    if lmdb_settings["encoded"] == "none":
+    return serialised(picture.rgb, entry.label, lmdb_settings)
+
+
+def serialised(rgb: np.ndarray, label: int, settings: dict[str, Any]) -> bytes:
+    """Upright RGB → the Datum, as `settings` (the config's `lmdb`) want it."""
+    image = record_pixels(rgb, settings)
+    datum = pb.Datum(label=label)
+    if settings["encoded"] == "none":
         chw = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
         datum.channels, datum.height, datum.width = chw.shape
         datum.data = chw.tobytes()
     else:
-        ok, code = cv2.imencode("." + lmdb_settings["encoded"], image)
+        ok, code = cv2.imencode("." + settings["encoded"], image)
         assert ok
         datum.data = code.tobytes()
         datum.encoded = True

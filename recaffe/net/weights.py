@@ -163,6 +163,19 @@ def check_transfer(
         )
 
 
+def of_net(net: Sequence[LayerShapes], path: Path | str) -> Weights:
+    """The weights of a net that is to be used as it is: each of its layers must find its own.
+
+    Layers of the file that the net lacks are passed over, as Caffe does (a deploy net has no
+    auxiliary heads). Raises `WeightsError` that names layers and shapes; Caffe leaves a layer that
+    finds nothing at its random start.
+    """
+    source = read(path, [s.layer for s in net])
+    rows = transfer_table(net, source, {})
+    check_transfer([r for r in rows if r.status != "ignored"], path)
+    return copied(source, rows)
+
+
 def copied(weights: Weights, rows: Sequence[Transfer]) -> Weights:
     """The blobs of the rows that are copied."""
     return {r.layer: weights[r.layer] for r in rows if r.status == "copied"}

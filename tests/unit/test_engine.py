@@ -20,7 +20,7 @@ from recaffe.engines.base import PredictJob, TrainJob
 from recaffe.engines.events import Watcher
 from recaffe.engines.torch.predict import predict
 from recaffe.engines.torch.train import train
-from recaffe.errors import Interrupted, TrainError
+from recaffe.errors import Interrupted, TrainError, WeightsError
 from recaffe.files import write_json, write_text
 from recaffe.lmdb import read
 from recaffe.lmdb.read import open_lmdb, parse_datum, pixels
@@ -101,6 +101,18 @@ def test_training_learns_and_predicts_each_record_once(workplace: dict[str, Any]
     assert found.scores.shape == (17, 3)
     assert np.allclose(found.scores.sum(1), 1, atol=1e-5)
     assert (found.scores.argmax(1) == found.labels).mean() > 0.9
+
+
+def test_a_layer_that_the_weights_lack_is_no_prediction(workplace: dict[str, Any]) -> None:
+    job = make_job(workplace, "lacking", epochs=1)
+    train(job)
+    assert job.final
+    held = weights.read(job.final)
+    weights.write(weights.to_net("", [("conv", "Convolution", held["conv"])]), "half.caffemodel")
+    half = PredictJob(Path("lacking/deploy.prototxt"), Path("half.caffemodel"), Path("data/test_lmdb"), 20)  # fmt: skip
+    with pytest.raises(WeightsError, match="fc_d: new; net 3×648 3, weights have no such layer"):
+        predict(half)
+    assert predict(half, blob="pool").scores.shape == (17, 8), "it's before what is missing"
 
 
 def test_predictions_agree_with_opencv(workplace: dict[str, Any]) -> None:

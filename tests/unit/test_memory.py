@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from recaffe.engines.torch.layers import FORWARD, Context
 from recaffe.engines.torch.predict import predict
 from recaffe.engines.torch.train import train
 from recaffe.errors import TrainError
+from recaffe.net import weights
 from tests.training import write_training
 
 V2 = "31 1 0:27 / {root} rw shared:4 - cgroup2 cgroup2 rw,nsdelegate"
@@ -117,6 +119,8 @@ def predicting(folder: Path) -> object:
         'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 10 dim: 10 } } } '
         'layer { name: "far" type: "InnerProduct" bottom: "data" top: "far" inner_product_param { num_output: 3 } }'
     )  # fmt: skip
+    blobs = [np.zeros((3, 300), np.float32), np.zeros(3, np.float32)]
+    weights.write(weights.to_net("", [("far", "InnerProduct", blobs)]), folder / "w")
     return predict(PredictJob(deploy, folder / "w", folder / "val", crop_size=10, batch_size=8))
 
 

@@ -17,8 +17,9 @@ from recaffe.engines.caffe import find, messages, rewrite, run
 from recaffe.engines.caffe.child import Child
 from recaffe.engines.caffe.find import Caffe
 from recaffe.engines.scoring import check_shape, data_layer, input_layer
+from recaffe.errors import NetError
 from recaffe.lmdb import read
-from recaffe.net import graph
+from recaffe.net import graph, shapes, weights
 from recaffe.net.parse import read_net
 from recaffe.progress import progress
 from recaffe.proto import caffe_pb2 as pb
@@ -32,14 +33,18 @@ def predict(job: PredictJob, title: str = "test", blob: str = "") -> Predictions
     """The net's output (or the named blob, averaged over space) for every record, as Caffe computes it.
 
     Raises `NetError` if the deploy net's input doesn't fit the records, `MachineError` where there is
-    no Caffe, and `TrainError` with why it stopped.
+    no Caffe, `WeightsError` if a layer of the net isn't in the weights, and `TrainError` with why it
+    stopped.
     """
     caffe = find.find()
     net = read_net(job.deploy)
     source = input_layer(job, net)
     channels, height, width = read.first_shape(job.lmdb)
     crop = job.crop_size
-    check_shape(job, source, (channels, crop or height, crop or width))
+    shape = (channels, crop or height, crop or width)
+    check_shape(job, source, shape)
+    if not blob:
+        _check_weights(job, net, {source.top[0]: (1, *shape)})
     keys = read.keys(job.lmdb)
     batches = -(-len(keys) // job.batch_size)
     chosen = run.gpus(caffe, job.device, 1, job.batch_size)
@@ -59,6 +64,16 @@ def predict(job: PredictJob, title: str = "test", blob: str = "") -> Predictions
             pass
         # The last batch goes on with the first records.
         return Predictions(np.load(scores)[: len(keys)], np.load(labels)[: len(keys)], keys)
+
+
+def _check_weights(job: PredictJob, net: pb.NetParameter, inputs: dict[str, shapes.Shape]) -> None:
+    """Caffe leaves a layer that the weights lack at its random start, in silence."""
+    layers = graph.of_phase(net, pb.TEST)
+    try:
+        walked = shapes.walk(layers, inputs)
+    except NetError:
+        return  # a type that only Caffe knows: which layers learn isn't known here
+    weights.of_net(walked, job.weights)
 
 
 def _label(net: pb.NetParameter) -> str:

@@ -6,14 +6,10 @@ import numpy as np
 import torch
 
 from recaffe.engines.base import Predictions, PredictJob
-from recaffe.engines.scoring import check_shape, data_layer, input_layer
-from recaffe.engines.torch.allocator import keep_freed_memory
+from recaffe.engines.scoring import data_layer, input_layer
 from recaffe.engines.torch.data import Feed
-from recaffe.engines.torch.devices import pick_device
-from recaffe.engines.torch.memory import explained_pass
-from recaffe.engines.torch.net import Net
+from recaffe.engines.torch.scorer import Scorer
 from recaffe.lmdb import read
-from recaffe.net import weights
 from recaffe.net.parse import read_net
 from recaffe.progress import progress
 from recaffe.proto import caffe_pb2 as pb
@@ -22,31 +18,19 @@ from recaffe.proto import caffe_pb2 as pb
 def predict(job: PredictJob, blob: str = "", title: str = "test") -> Predictions:
     """The net's output (or the named blob, averaged over space) for every record.
 
-    Raises `NetError` if the deploy net's input doesn't fit the records.
+    Raises `NetError` if the deploy net's input doesn't fit the records, `WeightsError` if a layer of
+    the net isn't in the weights.
     """
-    torch.set_num_threads(job.threads)
-    device = pick_device(job.device)
-    if device.type == "cpu":
-        keep_freed_memory()
+    torch.set_num_threads(job.threads)  # the data's too
     param = read_net(job.deploy)
-    source = input_layer(job, param)
-    top, label = source.top[0], "label"
+    top, label = input_layer(job, param).top[0], "label"
     data = Feed(pb.NetParameter(layer=[data_layer(job, top, label)]), pb.TEST, seed=0)
     assert data.records is not None  # an LMDB has an end
-    shape = data.shapes[top]
-    check_shape(job, source, shape[1:])
-    source.input_param.shape[0].dim[0] = job.batch_size
-    net = Net(param, pb.TEST, {top: shape})
-    net.load(weights.read(job.weights, net.layers))
-    wanted_blob = blob or net.outputs[-1]
+    scorer = Scorer(job, param, data.shapes[top][1:], blob)
     rows, labels = [], []
-    with explained_pass(net.walked, device, job.batch_size, "test_batch_size"), torch.no_grad():
-        net.to(device)
+    with scorer.ready() as score:
         for batch in progress(data.once(), -(-data.records // job.batch_size), title, "batch"):
-            blobs = batch.to(device, channels_last=True)
-            labels.append(blobs.pop(label).cpu().numpy().astype(np.int64))
-            value = net(blobs)[wanted_blob]
-            if value.dim() == 4:
-                value = value.mean((2, 3))
-            rows.append(value.reshape(batch.size, -1).cpu().numpy())
+            scores, rest = score(batch)
+            rows.append(scores)
+            labels.append(rest[label].cpu().numpy().astype(np.int64))
     return Predictions(np.concatenate(rows), np.concatenate(labels), read.keys(job.lmdb))
