@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from recaffe import config as configs
 from recaffe import mean, provenance, solver, stages
@@ -16,6 +17,7 @@ from recaffe.files import write_json, write_text
 from recaffe.images import inventory, split
 from recaffe.images.scan import scan
 from recaffe.lmdb import read, write
+from recaffe.model import build as build_model
 from recaffe.net import prepare
 from recaffe.report import build, collect
 from tests.conftest import save, texture
@@ -30,33 +32,41 @@ layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "acc
 
 
 def build_results(
-    folder: Path, classes: Sequence[str] = ("cat", "dog"), prefix: str = "picture"
+    folder: Path,
+    classes: Sequence[str] = ("cat", "dog"),
+    prefix: str = "picture",
+    net: str = NET,
+    **settings: dict[str, Any],
 ) -> Path:
-    """Pictures, config and results/own in `folder`, whose names are relative to it."""
+    """Pictures, config and results/own in `folder`, whose names are relative to it.
+
+    `settings` come on top of the config's `lmdb` and `train`.
+    """
     back = Path.cwd()
     os.chdir(folder)
     try:
-        return folder / _build(classes, prefix)
+        return folder / _build(classes, prefix, net, settings)
     finally:
         os.chdir(back)
 
 
-def _build(classes: Sequence[str], prefix: str) -> Path:
+def _build(classes: Sequence[str], prefix: str, net: str, settings: dict[str, Any]) -> Path:
     for hue, name in enumerate(classes):
         for i in range(14):
             save(
                 texture(100 * hue + i, hue, (16, 16)), Path("pictures") / name / f"{prefix}{i}.png"
             )
-    Path("net.prototxt").write_text(NET, encoding="utf-8")
+    Path("net.prototxt").write_text(net, encoding="utf-8")
     config = configs.complete(
         {
             "dataset": "own",
             "images": "pictures",
             "split": {"val": 0.25, "test": 0.25},
-            "lmdb": {"width": 8, "height": 8},
+            "lmdb": {"width": 8, "height": 8, **settings.get("lmdb", {})},
             "train": {
                 "net": "net.prototxt", "weights": "none", "epochs": 2, "mean": "file",
                 "threads": 1, "base_lr": 0.0001, "batch_size": 4, "device": "cpu",
+                **settings.get("train", {}),
             },
             "runs": {"first": {}},
         }
@@ -72,19 +82,21 @@ def _build(classes: Sequence[str], prefix: str) -> Path:
         write.write(data / f"{name}.txt", "pictures", lmdb, config, seed, 1)
         write_json(data / f"{name}_lmdb.json", read.describe(lmdb))
     mean.write(mean.compute(data / "train_lmdb"), data / "mean.binaryproto")
+    mean_file = [data / "mean.binaryproto"] if row["mean"] == "file" else []
     prepare.prepare(
-        Path(row["net"]), data, None, {"dataset": "own", "mean": str(data / "mean.binaryproto"), "run": row}
+        Path(row["net"]), data, None, {"dataset": "own", "mean": str((mean_file or [""])[0]), "run": row}
     ).write(run)  # fmt: skip
-    _train(data, run, row)
+    _train(data, run, row, mean_file)
     job = jobs.predict_job(
         row, deploy=run / "deploy.prototxt", net_info=run / "net.json",
-        weights=run / "final.caffemodel", lmdb=data / "test_lmdb", mean=[data / "mean.binaryproto"],
+        weights=run / "final.caffemodel", lmdb=data / "test_lmdb", mean=mean_file,
     )  # fmt: skip
     entries = write.read_list(data / "test.txt", seed)
     labels = (data / "labels.txt").read_text(encoding="utf-8").splitlines()
     table = predictions.tabulate(predict(job, title="test"), entries, labels)
     predictions.write(table, run / "predictions.csv")
     write_json(run / "metrics.json", metrics.compute(predictions.read(run / "predictions.csv")))
+    build_model.build(run, data, {**config, "run": row})
     facts = collect.collect(results, config, {"first": []})
     write_text(results / "report.html", build.render(facts))
     write_text(results / "summary.txt", collect.headline(facts) + "\n")
@@ -92,7 +104,7 @@ def _build(classes: Sequence[str], prefix: str) -> Path:
     return results
 
 
-def _train(data: Path, run: Path, row: dict) -> None:
+def _train(data: Path, run: Path, row: dict, mean_file: list[Path]) -> None:
     notes = data / "train_lmdb.json", data / "val_lmdb.json"
     records = (read.count(data / "train_lmdb"), read.count(data / "val_lmdb"))
     plan = solver.build(row, str(run / "train_val.prototxt"), str(run / "snapshots/snap"), *records)
@@ -100,6 +112,6 @@ def _train(data: Path, run: Path, row: dict) -> None:
     job = jobs.train_job(
         {"stage": stages.TRAIN, "run": row}, net=run / "train_val.prototxt",
         solver=run / "solver.prototxt", net_info=run / "net.json", records=notes, weights=[],
-        mean=[data / "mean.binaryproto"], snapshots=run / "snapshots", title="train",
+        mean=mean_file, snapshots=run / "snapshots", title="train",
     )  # fmt: skip
     jobs.publish(job, train(job), run)

@@ -18,7 +18,9 @@ from typing import NoReturn
 from recaffe import __version__
 from recaffe.errors import Interrupted, RecaffeError
 
-COMMANDS = ("train", "test", "time", "summary", "draw", "upgrade", "convert", "verify", "why")
+COMMANDS = (
+    "train", "test", "time", "predict", "summary", "draw", "upgrade", "convert", "verify", "why",
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):

@@ -74,11 +74,11 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class PredictJob:
-    """Weights and deploy net to run over an LMDB, in the LMDB's order."""
+    """Weights and deploy net to run over an LMDB, in the LMDB's order; or over pictures, without one."""
 
     deploy: Path
     weights: Path
-    lmdb: Path
+    lmdb: Path = Path()
     crop_size: int = 0
     scale: float = 1.0
     mean_file: Path | None = None

@@ -23,12 +23,17 @@ def data_layer(job: PredictJob, top: str, label: str) -> pb.LayerParameter:
     layer.data_param.source = str(job.lmdb)
     layer.data_param.batch_size = job.batch_size
     layer.data_param.backend = pb.DataParameter.LMDB
-    layer.transform_param.crop_size = job.crop_size
-    layer.transform_param.scale = job.scale
-    if job.mean_file is not None:
-        layer.transform_param.mean_file = str(job.mean_file)
-    layer.transform_param.mean_value.extend(job.mean_values)
+    layer.transform_param.CopyFrom(transformation(job))
     return layer
+
+
+def transformation(job: PredictJob) -> pb.TransformationParameter:
+    """What the job does to a record: centre crop, mean, scale."""
+    param = pb.TransformationParameter(crop_size=job.crop_size, scale=job.scale)
+    if job.mean_file is not None:
+        param.mean_file = str(job.mean_file)
+    param.mean_value.extend(job.mean_values)
+    return param
 
 
 def check_shape(job: PredictJob, source: pb.LayerParameter, shape: Sequence[int]) -> None:

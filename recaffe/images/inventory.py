@@ -156,7 +156,7 @@ def _classes(root: Path, folder: Path, split: str) -> list[Item]:
     for label in classes:
         found = [
             Item(str(root), file, split, label)
-            for file in _walk(folder / label, prefix=os.path.relpath(folder / label, root))
+            for file in walk(folder / label, prefix=os.path.relpath(folder / label, root))
         ]
         if not found:
             raise DataError(
@@ -167,7 +167,8 @@ def _classes(root: Path, folder: Path, split: str) -> list[Item]:
     return items
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[str]:
+def walk(folder: Path, prefix: str) -> Iterator[str]:
+    """All files in a folder and below, sorted, with `prefix` before them; not what systems leave behind."""
     for here, folders, files in os.walk(folder):
         folders[:] = sorted(d for d in folders if not _is_clutter(d))
         inside = os.path.relpath(here, folder)

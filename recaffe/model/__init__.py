@@ -1,0 +1,18 @@
+"""The folder that a user ships: a net, its weights, and all that turns a picture into its classes."""
+
+from __future__ import annotations
+
+NOTE, CARD = "model.json", "README.md"
+NET, WEIGHTS, MEAN, LABELS = (
+    "deploy.prototxt",
+    "weights.caffemodel",
+    "mean.binaryproto",
+    "labels.txt",
+)
+# What the net's answers follow from.
+PARTS = (NET, WEIGHTS, MEAN, LABELS)
+# Examples for those who have no recaffe, as they lie in shipped/.
+EXAMPLES = ("preprocess.py", "classify_pycaffe.py", "classify_opencv.py")
+FILES = (*PARTS, NOTE, CARD, *EXAMPLES)
+# Raised when a reader of the number before would misread the folder.
+FORMAT = 1

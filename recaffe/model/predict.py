@@ -1,0 +1,150 @@
+"""Pictures through a model: by the very functions that made the LMDB's records and read them in the test."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recaffe.engines.scoring import transformation
+from recaffe.engines.torch.data import Batch
+from recaffe.engines.torch.data.batch import Buffers
+from recaffe.engines.torch.data.transform import Transform
+from recaffe.engines.torch.scorer import Scorer
+from recaffe.errors import DataError
+from recaffe.images import inventory
+from recaffe.images.decode import RejectError, decode, read
+from recaffe.lmdb.datum import parse_datum, pixels
+from recaffe.lmdb.write import serialised
+from recaffe.model.folder import Model
+from recaffe.net.parse import read_net
+
+_DECODERS = 8  # threads at most; OpenCV and Pillow let the others work meanwhile
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A picture's probabilities, float32 K; or why there are none."""
+
+    path: str
+    scores: np.ndarray | None
+    reason: str = ""
+
+
+def listed(names: Iterable[str], lines: Iterable[str]) -> list[str]:
+    """Pictures named by files, folders (with all in them, as the workflow's scan walks) and `-`.
+
+    `lines`, one name a line, stand for `-`. Raises `DataError` for a folder without files.
+    """
+    found: list[str] = []
+    for name in names:
+        if name == "-":
+            found += listed([x for line in lines if (x := line.rstrip("\r\n")) and x != "-"], ())
+        elif Path(name).is_dir():
+            inside = list(inventory.walk(Path(name), name))
+            if not inside:
+                raise DataError(f"There are no files in the folder {name}.")
+            found += inside
+        else:
+            found.append(name)
+    return found
+
+
+def record_of(path: str, rules: dict[str, Any]) -> np.ndarray:
+    """The record that the picture would have in the LMDB: uint8, C×H×W; raises `RejectError`."""
+    picture = decode(read(path), rules["background"], rules["max_pixels"])
+    return pixels(parse_datum(serialised(picture.rgb, 0, rules["record"])))
+
+
+def classify(
+    model: Model,
+    paths: Iterable[str],
+    batch_size: int = 0,
+    threads: int = 0,
+    device: str = "auto",
+) -> Iterator[Answer]:
+    """An answer for each picture, in their order; `batch_size` and `threads` 0 are the defaults.
+
+    Raises `NetError` and `WeightsError` where the model's files don't fit each other.
+    """
+    job = model.job(batch_size, threads, device)
+    transform = Transform(transformation(job), model.record_shape, training=False, seed=0)
+    scorer = Scorer(job, read_net(job.deploy), transform.shape, what="--batch-size")
+    buffers, index = Buffers(), 0
+    with scorer.ready() as score:
+        for group in _groups(_records(paths, model.rules), job.batch_size):
+            good = [x for _, x in group if isinstance(x, np.ndarray)]
+            scores: Iterator[np.ndarray] = iter(())
+            if good:
+                filling = transform.start(index, len(good), range(len(good)), buffers)
+                for x in good:
+                    filling.add(x)
+                tops: dict[str, Any] = {scorer.top: filling.done()}
+                found, _ = score(Batch(index, len(good), tops, buffers))
+                if found.shape[1] != len(model.labels):
+                    raise DataError(
+                        f"The net of {model.folder} gives {found.shape[1]} numbers a picture, and there "
+                        f"are {len(model.labels)} labels. Copy the whole folder again."
+                    )
+                scores, index = iter(found), index + 1
+            for path, record in group:
+                if isinstance(record, str):
+                    yield Answer(path, None, record)
+                else:
+                    yield Answer(path, next(scores))
+
+
+_Record = tuple[str, np.ndarray | str]
+
+
+def _groups(records: Iterator[_Record], size: int) -> Iterator[list[_Record]]:
+    """`size` records each, but for the last, and the rejects between them."""
+    group: list[_Record] = []
+    count = 0
+    for path, record in records:
+        group.append((path, record))
+        count += not isinstance(record, str)
+        if count == size or len(group) == 4 * size:  # so that many rejects are told soon
+            yield group
+            group, count = [], 0
+    if group:
+        yield group
+
+
+def _records(paths: Iterable[str], rules: dict[str, Any]) -> Iterator[_Record]:
+    """Each path with its record, or with the reason why it has none; a few ahead, by threads."""
+
+    def load(path: str) -> np.ndarray | str:
+        try:
+            return record_of(path, rules)
+        except RejectError as error:
+            return str(error)
+
+    threads = min(_DECODERS, os.cpu_count() or 1)
+    rest = iter(paths)
+    pool = ThreadPoolExecutor(threads, "decode")
+    try:
+        yield from _ahead(pool, load, rest, 4 * threads)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, load: Callable[[str], np.ndarray | str], paths: Iterator[str], n: int
+) -> Iterator[_Record]:
+    waiting: deque[tuple[str, Future[np.ndarray | str]]] = deque()
+    for path in islice(paths, n):
+        waiting.append((path, pool.submit(load, path)))
+    while waiting:
+        path, future = waiting.popleft()
+        record = future.result()
+        for following in islice(paths, 1):
+            waiting.append((following, pool.submit(load, following)))
+        yield path, record
