@@ -25,6 +25,7 @@ include: "rules/mean.smk"
 include: "rules/net.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
+include: "rules/model.smk"
 include: "rules/report.smk"
 
 
@@ -37,6 +38,7 @@ localrules:
     patch,
     solver,
     metrics,
+    model,
     report,
 
 

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from recaffe import config as configs
-from recaffe import image, stages
+from recaffe import image, model, stages
 from recaffe.engines import jobs
 from recaffe.errors import DataError
 from recaffe.files import sha256, write_json, write_text
 from recaffe.images import inventory
 from recaffe.images.inventory import SPLITS
 from recaffe.packages import elpv
+from recaffe.weights import source
 
 PACKAGES = ("snakemake", "torch", "numpy", "opencv-python-headless", "pillow", "lmdb", "protobuf")
 COMMIT = "RECAFFE_COMMIT"
@@ -38,6 +39,7 @@ DATA_FILES = (
 RUN_FILES = (
     "train_val.prototxt", "deploy.prototxt", "net.json", "layers.csv", "solver.prototxt",
     "final.caffemodel", "train.csv", "train.log", "train.json", "predictions.csv", "metrics.json",
+    *(f"model/{name}" for name in model.FILES),
 )  # fmt: skip
 
 
@@ -128,12 +130,14 @@ def _steps(
 
 def _inputs(
     row: dict[str, Any], config: dict[str, Any], weights: list[str]
-) -> Iterator[dict[str, str]]:
+) -> Iterator[dict[str, Any]]:
     """What came from outside of the results, the pictures aside."""
     yield from _picture_inputs(config)
     net = _net(row)
     yield {"file": net, "sha256": sha256(net)}
-    if row["weights"] == "zoo":
+    if source.of_run(row):
+        yield _json(Path(weights[0]).with_suffix(".json"))
+    elif row["weights"] == "zoo":
         card = configs.model_card(row["net"])["weights"]
         yield {"package": f"{card['package']} {card['version']}", "sha256": card["sha256"]}
     for file in weights:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from recaffe import config as recaffe_config
-from recaffe import clock, digests, needs, records, stages
+from recaffe import clock, digests, model, needs, records, stages
 from recaffe.engines.caffe import find
 from recaffe.errors import RecaffeError
 from recaffe.images import inventory
@@ -273,6 +273,7 @@ FOR_THE_USER = (
     "deploy.prototxt",
     "predictions.csv",
     "metrics.json",
+    *(f"model/{name}" for name in model.FILES),
 )
 
 
@@ -338,6 +339,23 @@ TRAIN_KEYS = (
     "deterministic",
 )
 PREDICT_KEYS = ("engine", "crop_size", "mean", "test_batch_size", "threads", "device")
+MODEL_KEYS = ("net", "weights", "engine", "crop_size", "mean", "test_batch_size")
+# What a model's folder is made of.
+MODEL_DATA = (
+    "labels.txt",
+    "inventory.csv",
+    "classes.csv",
+    "train_lmdb.json",
+    "val_lmdb.json",
+    "test_lmdb.json",
+)
+MODEL_RUN = (
+    "deploy.prototxt",
+    "net.json",
+    "final.caffemodel",
+    "train.json",
+    "metrics.json",
+)
 # All that SHA256SUMS and provenance.json speak of: what is damaged is made again with the report.
 REPORT_DATA = (
     "inventory.csv",
@@ -370,4 +388,5 @@ REPORT_RUN = (
     "predictions.csv",
     "metrics.json",
     "final.caffemodel",
+    *(f"model/{name}" for name in model.FILES),
 )

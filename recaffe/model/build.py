@@ -15,7 +15,19 @@ from recaffe import provenance
 from recaffe.engines import jobs
 from recaffe.evaluate.metrics import wilson
 from recaffe.files import sha256, write_aside, write_json, write_text
-from recaffe.model import CARD, EXAMPLES, FORMAT, LABELS, MEAN, NET, NOTE, PARTS, WEIGHTS, card
+from recaffe.model import (
+    CARD,
+    EXAMPLES,
+    FORMAT,
+    LABELS,
+    MEAN,
+    NET,
+    NOTE,
+    PARTS,
+    RECORD,
+    WEIGHTS,
+    card,
+)
 from recaffe.net import graph
 from recaffe.net.parse import read_net
 from recaffe.proto import caffe_pb2 as pb
@@ -73,7 +85,7 @@ def _note(run: Path, data: Path, settings: dict[str, Any]) -> dict[str, Any]:
         "preprocessing": {
             "background": settings["scan"]["background"],
             "max_pixels": settings["scan"]["max_pixels"],
-            "record": {k: settings["lmdb"][k] for k in ("width", "height", "mode", "gray", "encoded")},
+            "record": {key: settings["lmdb"][key] for key in RECORD},
             "channels": "gray" if settings["lmdb"]["gray"] else "BGR",
             "mean": row["mean"],
             "crop_size": row["crop_size"],

@@ -10,9 +10,7 @@ from typing import Any
 from recaffe.engines.base import PredictJob
 from recaffe.errors import DataError
 from recaffe.files import sha256
-from recaffe.model import FORMAT, LABELS, MEAN, NET, NOTE, PARTS, WEIGHTS
-
-_RECORD = ("width", "height", "mode", "gray", "encoded")
+from recaffe.model import FORMAT, LABELS, MEAN, NET, NOTE, PARTS, RECORD, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def _read_note(path: Path) -> dict[str, Any]:
 def _check(note: dict[str, Any]) -> None:
     """Raises `ValueError` or `KeyError` unless all that is used is there, of the right kind."""
     rules = note["preprocessing"]
-    record = {key: rules["record"][key] for key in _RECORD}
+    record = {key: rules["record"][key] for key in RECORD}
     wanted: list[tuple[Any, type | tuple[type, ...]]] = [
         (note["batch_size"], int), (rules["max_pixels"], int), (rules["crop_size"], int),
         (rules["scale"], (int, float)), (rules["background"], str), (record["width"], int),

@@ -30,6 +30,7 @@ OUTPUTS = {
     "predict": ["first/predictions.csv"],
     "linear": ["first/linear.json"],
     "metrics": ["first/metrics.json"],
+    "model": ["first/model/model.json"],
     "report": ["report.html"],
 }
 

@@ -15,6 +15,7 @@ import yaml
 
 from recaffe.config import ROOT
 from recaffe.lmdb import read
+from recaffe.model import FILES as FILES_OF_MODEL
 from recaffe.net import weights
 from tests.conftest import save, texture
 from tests.workflow import running
@@ -35,7 +36,7 @@ layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "acc
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
 """
 DATA_RULES = {"scan", "split", "lmdb:train", "lmdb:val", "lmdb:test", "mean"}
-RUN_RULES = ("patch", "solver", "train", "predict", "metrics")
+RUN_RULES = ("patch", "solver", "train", "predict", "metrics", "model")
 # These columns of train.csv are of the clock.
 CLOCK = ("seconds", "images_per_second")
 FILES = (
@@ -45,6 +46,7 @@ FILES = (
 RUN_FILES = (
     "train_val.prototxt", "deploy.prototxt", "net.json", "layers.csv", "solver.prototxt",
     "final.caffemodel", "predictions.csv", "metrics.json", "linear.json",
+    *(f"model/{name}" for name in FILES_OF_MODEL),
 )  # fmt: skip
 
 

@@ -196,7 +196,7 @@ def test_changes_of_runs_are_redone_from_where_they_count(
     change_runs(small)
     told = small.run(cores=2)
     rules = {name: {r for r in told if r.endswith(f":{name}")} for name in small.config["runs"]}
-    after_solver = ("solver", "train", "predict", "metrics")
+    after_solver = ("solver", "train", "predict", "metrics", "model")
     expected = {
         "plain": set(),
         "rate": of_run("rate", *after_solver),
@@ -206,7 +206,7 @@ def test_changes_of_runs_are_redone_from_where_they_count(
         "batch": of_run("batch"),
         "seed": of_run("seed", *after_solver),
         "mean": of_run("mean"),
-        "threads": of_run("threads", "train", "predict", "metrics"),
+        "threads": of_run("threads", "train", "predict", "metrics", "model"),
         "net": of_run("net"),
         "weights": of_run("weights") | {"linear:weights"},
         "added": of_run("added"),
@@ -232,12 +232,13 @@ def test_changes_of_runs_are_redone_from_where_they_count(
     "change",
     [{"report": {"description": "Words"}}, {"report": {"mistakes": 3}}, {"title": "Another"}],
 )
-def test_words_and_looks_make_only_the_report_anew(
+def test_words_and_looks_make_only_the_report_and_the_models_card_anew(
     finished: Small, tmp_path: Path, change: dict
 ) -> None:
     small = finished.copy(tmp_path / "copy")
     small.change(**change)
-    assert small.run() == {"report"}
+    on_the_card = change != {"report": {"mistakes": 3}}
+    assert small.run() == {"report"} | (of_run("first", "model") if on_the_card else set())
 
 
 # ---- what runs it --------------------------------------------------------------------------------
@@ -286,7 +287,7 @@ def test_moved_results_are_taken_along(finished: Small, tmp_path: Path) -> None:
     assert small.run() == set()
     same_as_from_nothing(small, tmp_path / "fresh")
     small.change(train={"base_lr": 0.5})
-    assert set(small.plan()) == {"solver", "train", "predict", "metrics", "report"}
+    assert set(small.plan()) == {"solver", "train", "predict", "metrics", "model", "report"}
 
 
 def test_results_without_notes_are_made_anew(finished: Small, tmp_path: Path) -> None:
@@ -316,7 +317,7 @@ def test_what_a_failed_step_was_about_is_not_forgotten(finished: Small, tmp_path
 def test_a_lost_result_is_made_again(finished: Small, tmp_path: Path) -> None:
     small = finished.copy(tmp_path / "copy")
     (small.results / "first" / "final.caffemodel").unlink()
-    assert small.run() == of_run("first", "train", "predict", "metrics") | {"report"}
+    assert small.run() == of_run("first", "train", "predict", "metrics", "model") | {"report"}
     assert "train first: iteration 0" not in small.said, "nothing was trained again"
     assert small.artifacts() == finished.artifacts()
 

@@ -64,16 +64,18 @@ def dates(small: Small) -> dict[Path, int]:
 
 
 def test_nothing_to_do(why: Callable[..., Plan]) -> None:
-    assert why().text == "Nothing: all of 12 steps are up to date.\n"
+    assert why().text == "Nothing: all of 13 steps are up to date.\n"
 
 
 def test_a_setting_is_named_with_both_values(small: Small, why: Callable[..., Plan]) -> None:
     small.change(train={"base_lr": 0.02})
     plan = why()
-    assert set(plan.why) == of_run("first", "solver", "train", "predict", "metrics") | {"report"}
+    assert set(plan.why) == of_run("first", "solver", "train", "predict", "metrics", "model") | {
+        "report"
+    }
     assert plan["solver:first"] == "base_lr: 0.01 → 0.02"
     assert plan["train:first"] == "after solver:first"
-    assert plan.text.startswith("5 of 12 steps would run:")
+    assert plan.text.startswith("6 of 13 steps would run:")
     assert "Kept: lmdb:test, lmdb:train, lmdb:val, mean, patch:first, scan, split" in plan.text
     small.change(report={"description": "Words"})
     assert "report.description:  → Words" in why()["report"]
@@ -119,7 +121,7 @@ def test_pictures_are_counted_and_named(small: Small, why: Callable[..., Plan]) 
 def test_a_missing_file_and_an_edited_net_are_named(small: Small, why: Callable[..., Plan]) -> None:
     (small.results / "first" / "predictions.csv").unlink()
     plan = why()
-    assert set(plan.why) == of_run("first", "predict", "metrics") | {"report"}
+    assert set(plan.why) == of_run("first", "predict", "metrics", "model") | {"report"}
     assert plan["predict:first"] == "not made yet"
     net = small.folder / "net.prototxt"
     net.write_text(net.read_text().replace("num_output: 4", "num_output: 6"))
