@@ -148,8 +148,7 @@ class Message:
         old = self.all(name)
         at = self.fields.index(old[0]) if old else len(self.fields)
         keep = old[: len(values)]
-        for f in old[len(values) :]:
-            self.fields.remove(f)
+        self._cut(old[len(values) :])
         for i, value in enumerate(values):
             raw = f"{name}: {text_of(value)}"
             if i < len(keep):
@@ -159,7 +158,15 @@ class Message:
 
     def remove(self, *names: str) -> None:
         """Delete every field of these names."""
-        self.fields = [f for f in self.fields if f.name not in names]
+        self._cut([f for f in self.fields if f.name in names])
+
+    def _cut(self, gone: list[Field]) -> None:
+        """Take fields out; where one began a line that others stand on, the next begins it."""
+        for f in gone:
+            at = next(i for i, have in enumerate(self.fields) if have is f)
+            del self.fields[at]
+            if at < len(self.fields) and not self.fields[at].lead:
+                self.fields[at].lead = f.lead[max(f.lead.rfind("\n"), 0) :]
 
     def child(self, name: str) -> Message:
         """The first sub-message of that name, made at the end if there is none."""

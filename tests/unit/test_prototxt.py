@@ -45,6 +45,26 @@ def layer_of(tree: Message) -> Message:
     return next(tree.messages("layer"))
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("p {\n  a: 1\n  b: 2 c: 3\n}\n", "p {\n  a: 1\n  c: 3\n}\n"),
+        ("p {\n  a: 1\n  # why\n  b: 2 b: 4 c: 3 # so\n}\n", "p {\n  a: 1\n  c: 3 # so\n}\n"),
+        ("p { a: 1 b: 2 c: 3 }\n", "p { a: 1 c: 3 }\n"),
+    ],
+)
+def test_fields_behind_a_removed_one_on_its_line_stay_apart(text: str, left: str) -> None:
+    tree = parse_text(text)
+    tree.child("p").remove("b")
+    assert tree.render() == left
+
+
+def test_fewer_values_leave_the_next_field_apart() -> None:
+    tree = parse_text("p {\n  a: 1\n  b: 2\n  b: 4 c: 3\n}\n")
+    tree.child("p").set("b", 7)
+    assert tree.render() == "p {\n  a: 1\n  b: 7\n  c: 3\n}\n"
+
+
 def test_a_list_of_messages_is_as_many_fields() -> None:
     tree = parse_text(LISTED)
     assert tree.render() == LISTED
