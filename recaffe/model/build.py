@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -127,12 +128,18 @@ def _net_name(net: str) -> str:
 
 def _base(row: dict[str, Any]) -> dict[str, str]:
     """What the training started from, and under which licence that is."""
-    if row["weights"] == "none":
+    choice, card_of_net = row["weights"], configs.model_card(row["net"])
+    if choice == "none":
         return {"weights": "none", "licence": ""}
-    if row["weights"] == "zoo":
-        zoo = configs.model_card(row["net"])["weights"]
+    if choice == "zoo" and "weights" in card_of_net:
+        zoo = card_of_net["weights"]
         return {"weights": f"{zoo['package']} {zoo['version']}", "licence": zoo["licence"]}
-    return {"weights": Path(row["weights"]).name, "licence": "unknown"}
+    if choice == "zoo":
+        said = card_of_net["published"]
+        return {"weights": said["file"], "licence": f"{said['licence']} ({said['page']})"}
+    # Of a path or URL only the name: the rest may be nobody's business.
+    path = urlsplit(choice).path if "://" in choice else choice
+    return {"weights": Path(path).name, "licence": "unknown"}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 from recaffe.engines import pick
 from recaffe.engines.base import PredictJob, TrainJob
 from recaffe.engines.store import Store
+from recaffe.errors import WeightsError
 from recaffe.net import weights
 from recaffe.net.parse import read_net
 from recaffe.net.state import read_state
@@ -271,6 +272,21 @@ def test_scores_and_features_are_those_of_the_torch_engine(tmp_path: Path, blob:
     assert np.abs(theirs.scores - ours.scores).max() < 1e-5
     assert np.array_equal(theirs.labels, ours.labels)
     assert theirs.keys == ours.keys
+
+
+def test_weights_without_a_layer_are_told_before_caffe_leaves_it_at_its_start(
+    tmp_path: Path,
+) -> None:
+    job = job_in(tmp_path, max_iter=1)
+    pick.train(job)
+    assert job.final
+    held = weights.read(job.final)
+    half, deploy = tmp_path / "half.caffemodel", tmp_path / "deploy.prototxt"
+    weights.write(weights.to_net("s", [("conv", "Convolution", held["conv"])]), half)
+    deploy.write_text(DEPLOY)
+    task = PredictJob(deploy, half, tmp_path / "train", crop_size=10, device="cpu", engine="caffe")
+    with pytest.raises(WeightsError, match="fc: new; net 3×96 3, weights have no such layer"):
+        pick.predict(task)
 
 
 def test_caffe_reads_the_net_that_was_rewritten(tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ from recaffe.cli import main
 from recaffe.engines.torch.data.batch import CPU, Buffers
 from recaffe.engines.torch.data.transform import Transform
 from recaffe.errors import DataError
-from recaffe.evaluate import predictions
 from recaffe.files import sha256
 from recaffe.lmdb.datum import parse_datum, pixels
 from recaffe.lmdb.read import open_records
@@ -34,22 +33,12 @@ from recaffe.model.predict import record_of
 from recaffe.net import weights
 from recaffe.proto import caffe_pb2 as pb
 from tests.conftest import save, texture
-from tests.small_results import NET, build_results
-
-CLASSES = ("=do|g_x", "cat", "grün")
-# Small steps and small numbers, so that probabilities are neither 0 nor 1.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "lmdb": {"width": 12, "height": 10},
-    "train": {"mean": [90, 100, 110.5], "crop_size": 9, "base_lr": 0.01, "test_batch_size": 4},
-}
+from tests.small_models import build, check_example, in_test_order
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    net = NET.replace("data_param {", "transform_param { scale: 0.01 } data_param {")
-    build_results(folder, CLASSES, net=net.replace("num_output: 2", "num_output: 3"), **SETTINGS)
-    return folder
+    return build(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
@@ -58,12 +47,6 @@ def model(built: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "taken along"
     shutil.copytree(built / "results" / "own" / "first" / "model", folder)
     return folder
-
-
-def in_test_order(built: Path) -> list[str]:
-    """The test pictures, in the order in which they were tested."""
-    list_file = built / "results" / "own" / "data" / "test.txt"
-    return [str(built / "pictures" / e.path) for e in read_list(list_file, 0)]
 
 
 def answers(text: str) -> list[dict[str, Any]]:
@@ -102,9 +85,11 @@ def test_the_licence_of_base_weights_is_on_the_card() -> None:
     from recaffe.model import card
     from recaffe.model.build import _base
 
-    row = {"net": "squeezenet_v1.1", "weights": "zoo"}
-    assert _base(row) == {"weights": "ndf 0.1.4", "licence": "MIT (package)"}
-    assert _base({"weights": "/home/me/own.caffemodel"})["weights"] == "own.caffemodel"
+    zoo = {"net": "squeezenet_v1.1", "weights": "zoo"}
+    assert _base(zoo) == {"weights": "ndf 0.1.4", "licence": "MIT (package)"}
+    assert _base({**zoo, "net": "googlenet"})["licence"].startswith("unrestricted use (http")
+    for own in ("/home/me/own.caffemodel", "https://me:key@a.example/own.caffemodel?key=1"):
+        assert _base({**zoo, "weights": own}) == {"weights": "own.caffemodel", "licence": "unknown"}
     assert card.plain("# <b>a_b</b>\n|") == r"\# \<b\>a\_b\</b\> \|"
 
 
@@ -222,17 +207,6 @@ def test_the_opencv_example_agrees(model: Path, built: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     check_example(done.stdout, built, 1e-4)
-
-
-def check_example(said: str, built: Path, tolerance: float) -> None:
-    """What an example printed are the probabilities of predictions.csv, best first."""
-    table = predictions.read(built / "results/own/first/predictions.csv")
-    blocks = re.findall(r"(?m)^(\S.*)\n((?:  .*\n){3})", said)
-    assert [path for path, _ in blocks] == in_test_order(built)
-    for (_, lines), row in zip(blocks, table.probabilities, strict=True):
-        found = [line.split(maxsplit=1) for line in lines.splitlines()]
-        assert [label for _, label in found] == [table.classes[k] for k in (-row).argsort()]
-        assert np.abs([float(p) for p, _ in found] - np.sort(row)[::-1]).max() < tolerance
 
 
 # ---- what is given, what is printed ----------------------------------------------------------------
