@@ -14,10 +14,11 @@ import numpy as np
 
 from recaffe.errors import DataError
 from recaffe.files import write_aside
-from recaffe.images import inventory
+from recaffe.images import inventory, scanned
 from recaffe.images.decode import Picture, RejectError, decode, read
+from recaffe.images.scanned import Seen
 from recaffe.pool import ordered_map, worker_pool
-from recaffe.progress import progress
+from recaffe.progress import line, progress
 from recaffe.tables import cell_of
 
 MANIFEST = (
@@ -33,18 +34,16 @@ def scan(
 ) -> dict[str, int]:
     """Decode each picture of the inventory; write manifest.csv and rejected.csv.
 
-    Returns the counts. Raises `DataError` when the share of rejects is over
+    A content that an earlier scan has seen isn't decoded again. Returns the counts. Raises `DataError` when the share of rejects is over
     `settings["max_rejects"]`; rejected.csv is written all the same.
     """
     rows = inventory.read(inventory_file)
     good, bad = [], []
-    with worker_pool(threads) as pool:
-        looks = ordered_map(pool, partial(look, settings=settings), rows)
-        for row, seen in zip(rows, progress(looks, len(rows), "scan", "img"), strict=True):
-            if isinstance(seen, str):
-                bad.append((row["path"], row["label"], seen))
-            else:
-                good.append({**row, **seen})
+    for row, seen in zip(rows, _seen(rows, manifest.parent, settings, threads), strict=True):
+        if isinstance(seen, str):
+            bad.append((row["path"], row["label"], seen))
+        else:
+            good.append({**row, **seen})
     _write(rejected, REJECTED, bad)
     if len(bad) > settings["max_rejects"] * len(rows):
         head = "\n".join(f"  {path}: {reason}" for path, _, reason in bad[:10])
@@ -65,18 +64,52 @@ def read_manifest(path: Path) -> list[dict[str, str]]:
     return inventory.read(path)
 
 
-def look(row: dict[str, str], settings: dict[str, Any]) -> dict[str, Any] | str:
-    """What the manifest says of one picture, or the reason why it is rejected."""
-    if any(c in row["path"] for c in "\n\r") or not _is_utf8(row["path"]):
-        return "file name with a line break or letters that are not UTF-8"
+def _seen(
+    rows: list[dict[str, str]], folder: Path, settings: dict[str, Any], threads: int
+) -> list[Seen]:
+    """What is to be said of each row's picture; what was seen is remembered in the folder."""
+    memory, recipe = folder / scanned.NAME, scanned.recipe(settings)
+    known = scanned.known(memory, recipe)
+    new = [row for row in rows if row["sha256"] not in known]
+    if len(new) < len(rows):
+        line(f"scan: {len(rows) - len(new)} pictures were seen before, {len(new)} to decode.")
+    said: dict[int, Seen] = {}
+    try:
+        with worker_pool(threads) as pool:
+            looks = ordered_map(pool, partial(look, settings=settings), new)
+            for row, (seen, of_content) in zip(
+                new, progress(looks, len(new), "scan", "img"), strict=True
+            ):
+                said[id(row)] = seen
+                if of_content:
+                    known[row["sha256"]] = seen
+    finally:  # also when it is stopped, for the next one to go on from there
+        there = {row["sha256"] for row in rows}
+        scanned.remember(memory, recipe, {k: v for k, v in known.items() if k in there})
+    return [_name_problem(r) or said.get(id(r)) or known[r["sha256"]] for r in rows]
+
+
+def look(row: dict[str, str], settings: dict[str, Any]) -> tuple[Seen, bool]:
+    """What the manifest says of one picture, or the reason why it is rejected.
+
+    Also whether that follows from the content alone, as its SHA-256 in the row names it.
+    """
     try:
         data = read(Path(row["root"]) / row["path"])
-        picture = decode(data, settings["background"], settings["max_pixels"])
     except RejectError as error:
-        return str(error)
+        return str(error), False
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
-        return "changed while the scan ran; run the same command again"
-    return describe(picture)
+        return "changed while the scan ran; run the same command again", False
+    try:
+        return describe(decode(data, settings["background"], settings["max_pixels"])), True
+    except RejectError as error:
+        return str(error), True
+
+
+def _name_problem(row: dict[str, str]) -> str:
+    if any(c in row["path"] for c in "\n\r") or not _is_utf8(row["path"]):
+        return "file name with a line break or letters that are not UTF-8"
+    return ""
 
 
 def describe(picture: Picture) -> dict[str, Any]:

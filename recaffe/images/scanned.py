@@ -1,0 +1,54 @@
+"""What a scan found out of each picture's content, remembered beside the manifest.
+
+What is seen in a picture follows from its bytes, the scan's settings and the libraries' versions
+alone, so a later scan looks only at contents that are new. A memory that is damaged, of other
+settings or of other versions counts as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL
+
+from recaffe import stages
+from recaffe.files import write_bytes
+
+NAME = ".scanned.txt"
+Seen = dict[str, Any] | str  # what the manifest says of a picture, or why it is rejected
+
+
+def recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All that is seen in a picture follows from, besides its bytes. `settings` are the config's scan."""
+    return {
+        "stage": stages.SCAN,
+        "background": settings["background"],
+        "max_pixels": settings["max_pixels"],
+        "opencv": cv2.__version__,
+        "pillow": PIL.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def known(path: Path, made_with: Mapping[str, Any]) -> dict[str, Seen]:
+    """What was seen, by the SHA-256 of the file; empty where nothing usable is remembered."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        first, _, body = path.read_bytes().partition(b"\n")
+        header = json.loads(first)
+        if header == {"recipe": made_with, "sha256": hashlib.sha256(body).hexdigest()}:
+            return dict(map(json.loads, body.splitlines()))
+    return {}
+
+
+def remember(path: Path, made_with: Mapping[str, Any], seen: Mapping[str, Seen]) -> None:
+    """Write what was seen, in the order of the digests."""
+    body = b"".join(json.dumps(item).encode() + b"\n" for item in sorted(seen.items()))
+    header = {"recipe": made_with, "sha256": hashlib.sha256(body).hexdigest()}
+    write_bytes(path, json.dumps(header, sort_keys=True).encode() + b"\n" + body)
