@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from recaffe.evaluate import predictions
 from recaffe.lmdb.write import read_list
+from recaffe.tables import text_of
 from tests.small_results import build_results
 
 CLASSES = ("=do|g_x", "cat", "grün")
@@ -36,6 +39,23 @@ def in_test_order(built: Path) -> list[str]:
     """The test pictures, in the order in which they were tested."""
     entries = read_list(built / "results" / "own" / "data" / "test.txt", 0)
     return [str(built / "pictures" / entry.path) for entry in entries]
+
+
+def same_as_predictions(said: str, run: Path) -> list[dict[str, str]]:
+    """The rows that `recaffe predict --format csv` printed with all classes, if they are those of the
+    run's predictions.csv to the last digit."""
+    rows = list(csv.DictReader(io.StringIO(said)))
+    with (run / "predictions.csv").open(encoding="utf-8", newline="") as f:
+        wanted = list(csv.DictReader(f))
+    assert len(rows) == len(wanted)
+    for row, right in zip(rows, wanted, strict=True):
+        assert row["path"].endswith(text_of(right["path"]))
+        assert (row["predicted"], row["confidence"]) == (right["predicted"], right["confidence"])
+        others = range(2, 1 + sum(key.startswith("p:") for key in right))
+        found = {text_of(row[f"class_{k}"]): row[f"p_{k}"] for k in others}
+        found[text_of(row["predicted"])] = row["confidence"]
+        assert found == {key[2:]: p for key, p in right.items() if key.startswith("p:")}
+    return rows
 
 
 def check_example(said: str, built: Path, tolerance: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -14,9 +15,12 @@ import numpy as np
 import pytest
 import yaml
 
+from recaffe.cli import main
 from recaffe.config import ROOT
 from recaffe.lmdb import read
+from recaffe.lmdb.write import read_list
 from tests.conftest import save, texture
+from tests.small_models import same_as_predictions
 from tests.workflow.running import command, ran, refused, snakemake
 
 SMALL_NET = (ROOT / "models" / "lenet" / "train_val.prototxt").read_text(encoding="utf-8")
@@ -44,7 +48,9 @@ def write_config(folder: Path, images: Any, **more: Any) -> Path:
     return folder / "own.yaml"
 
 
-def test_a_folder_of_odd_pictures_becomes_a_report(class_folders: Path, tmp_path: Path) -> None:
+def test_a_folder_of_odd_pictures_becomes_a_report_and_models(
+    class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (class_folders / "rot" / "broken.jpg").write_bytes(b"\xff\xd8nothing")
     (class_folders / "blau" / "again.png").symlink_to(class_folders / "blau" / "bild 00 ü.png")
     config = write_config(tmp_path, str(class_folders))
@@ -75,6 +81,15 @@ def test_a_folder_of_odd_pictures_becomes_a_report(class_folders: Path, tmp_path
         "layers.csv",
     ):
         assert (out / "first" / name).stat().st_size, name
+
+    for run in ("first", "second"):
+        shutil.copytree(out / run / "model", tmp_path / "taken along" / run)
+        listed = read_list(out / "data" / "test.txt", 0)
+        pictures = [str(class_folders / entry.path) for entry in listed]
+        capsys.readouterr()
+        command = ["predict", str(tmp_path / "taken along" / run), *pictures, "--top", "9"]
+        assert main([*command, "--threads", "1"]) == 0
+        same_as_predictions(capsys.readouterr().out, out / run)
 
     assert "Nothing to be done" in ran(snakemake(config, "-n"))
     for file in class_folders.rglob("*.png"):
