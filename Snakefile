@@ -35,6 +35,7 @@ localrules:
     all,
     fetch_package,
     convert_weights,
+    fetch_weights,
     patch,
     solver,
     metrics,

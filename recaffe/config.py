@@ -107,10 +107,17 @@ def _run(name: str, own: dict[str, Any], row: dict[str, Any], full: dict[str, An
         raise ConfigError(
             f"runs.{name}.mean has {len(run['mean'])} values but records have {channels} channels."
         )
-    if run["weights"] == "zoo" and "weights" not in model:
+    if run["weights"] == "zoo" and not {"weights", "published"} & set(model):
         raise ConfigError(
             f"runs.{name}.weights is zoo, but {net} has no weights that recaffe can fetch. Give the "
-            "path of a .caffemodel, or none to train from scratch."
+            "path or URL of a .caffemodel, or none to train from scratch."
+        )
+    if "weights" in row and "weights_sha256" not in row:
+        run["weights_sha256"] = ""  # that of `train` is of another file
+    if run["weights_sha256"] and "://" not in run["weights"]:
+        raise ConfigError(
+            f"runs.{name}.weights_sha256 is the digest of a URL's file, but weights is "
+            f"{run['weights']!r}. Remove it, or give the URL."
         )
     if run["engine"] == "caffe":
         limits.check(run, f"runs.{name}.")

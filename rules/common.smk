@@ -2,6 +2,7 @@
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from recaffe import config as recaffe_config
@@ -11,6 +12,7 @@ from recaffe.errors import RecaffeError
 from recaffe.images import inventory
 from recaffe.lmdb import shards
 from recaffe.packages import elpv
+from recaffe.weights import source
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
@@ -41,11 +43,17 @@ RUNS = CONFIG["runs"]
 RESULTS = f"{CONFIG['results']}/{CONFIG['dataset']}"
 DATA = f"{RESULTS}/data"
 RESOURCES = CONFIG["resources"]
+# What runs start from that was published as a file, by the name that it gets here.
+SOURCES = {
+    found.slug: found
+    for run in RUNS.values()
+    if (found := checked(source.of_run, run)) is not None
+}
 # Nets whose weights come from a package, by name.
 CARDS = {
     run["net"]: recaffe_config.model_card(run["net"])["weights"]
     for run in RUNS.values()
-    if run["weights"] == "zoo"
+    if run["weights"] == "zoo" and source.of_run(run) is None
 }
 PACKAGES = {
     elpv.PACKAGE: (elpv.VERSION, elpv.SHA256),
@@ -155,6 +163,8 @@ def net_file(net):
 def weights_of(run):
     """A run's pretrained weights as a rule's input: a list of one file, or empty."""
     choice = RUNS[run]["weights"]
+    if found := source.of_run(RUNS[run]):
+        return [f"{RESOURCES}/weights/published/{found.slug}.caffemodel"]
     if choice == "zoo":
         return [f"{RESOURCES}/weights/{RUNS[run]['net']}.caffemodel"]
     # Known by content (`digest`), not by time: a file that was moved here may be old.
@@ -169,7 +179,9 @@ def digest(file):
 def take_user_files():
     """Digests of the runs' nets and own weights, by path."""
     files = {net_file(run["net"]) for run in RUNS.values()}
-    files |= {run["weights"] for run in RUNS.values()} - {"zoo", "none"}
+    files |= {
+        run["weights"] for run in RUNS.values() if not source.is_url(run["weights"])
+    } - {"zoo", "none"}
     files = sorted(map(os.path.abspath, files))
     cache = Path(DATA, ".files_cache.csv")
     alone = workflow.is_main_process and ALONE

@@ -2,6 +2,7 @@
 import shlex
 
 from recaffe import provenance
+from recaffe.weights import cache
 from snakemake.settings.types import DeploymentMethod
 
 
@@ -14,6 +15,8 @@ def folders_outside():
     files = [*filter(None, given), *USER_FILES]
     folders = [Path(f) if Path(f).is_dir() else Path(f).parent for f in files]
     folders += [Path(workflow.basedir), Path(RESULTS), Path(RESOURCES)]
+    if SOURCES:
+        folders += [cache.folder(), *source.local_folders(SOURCES.values())]
     # A link in the working folder leads outside, too.
     found = {Path(os.path.abspath(f)) for f in folders} | {f.resolve() for f in folders}
     return sorted(f for f in found if not f.is_relative_to(here.resolve()))

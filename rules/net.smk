@@ -29,6 +29,34 @@ rule convert_weights:
         "../scripts/convert_weights.py"
 
 
+rule fetch_weights:
+    output:
+        weights=f"{RESOURCES}/weights/published/{{source}}.caffemodel",
+        note=f"{RESOURCES}/weights/published/{{source}}.json",
+    log:
+        f"{RESOURCES}/logs/fetch_weights_{{source}}.log",
+    benchmark:
+        f"{RESOURCES}/benchmarks/fetch_weights_{{source}}.tsv"
+    conda:
+        CONDA
+    container:
+        CONTAINER
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=minutes(240),
+    params:
+        # Where the file lies matters only where its content isn't known.
+        settings=lambda w: as_param(
+            stages.WEIGHTS, file=SOURCES[w.source].file, content=SOURCES[w.source].key
+        ),
+        source=lambda w, output: asdict(SOURCES[w.source]),
+    message:
+        "Fetching the weights {wildcards.source}"
+    script:
+        "../scripts/fetch_weights.py"
+
+
 rule patch:
     input:
         net=lambda w: ancient(net_file(RUNS[w.run]["net"])),

@@ -19,7 +19,8 @@ from recaffe import __version__
 from recaffe.errors import Interrupted, RecaffeError
 
 COMMANDS = (
-    "train", "test", "time", "predict", "summary", "draw", "upgrade", "convert", "verify", "why",
+    "train", "test", "time", "predict", "summary", "draw", "upgrade", "convert", "weights",
+    "verify", "why",
 )  # fmt: skip
 
 
