@@ -12,7 +12,7 @@ from tests.workflow.faults.small import Small
 DAMAGED = (
     "data/manifest.csv", "data/test_lmdb/data.mdb", "data/mean.binaryproto",
     "first/train_val.prototxt", "first/solver.prototxt", "first/final.caffemodel",
-    "first/predictions.csv", "summary.txt",
+    "first/predictions.csv", "first/model/weights.caffemodel", "first/model/model.json", "summary.txt",
 )  # fmt: skip
 
 
