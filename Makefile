@@ -10,7 +10,7 @@ READY := $(VENV)/ready-$(shell cat constraints.txt pyproject.toml | cksum | cut 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: run test lint setup faults caffe caffe-cuda images parity containers cluster envs proto dag clean
+.PHONY: run test lint setup faults faults-nightly caffe caffe-cuda images parity containers cluster envs proto dag clean
 .DEFAULT_GOAL := run
 
 run: $(READY)
@@ -27,9 +27,13 @@ lint: $(READY)
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 	$(BIN)/hadolint docker/Dockerfile
 
-# Each kind of change, and what goes wrong; RECAFFE_FAULT_RUNS=100 for the long form.
+# Each kind of change, and what goes wrong.
 faults: $(READY)
 	$(BIN)/pytest -n $(CORES) --dist worksteal $(wildcard tests/workflow/faults tests/faults) $(PYTEST)
+
+# The same with ten times the kills: docs/faults.md.
+faults-nightly: export RECAFFE_FAULT_RUNS := 100
+faults-nightly: faults
 
 # Real BVLC Caffe 1.0, built into .caffe/ once for each state of its recipe: five minutes.
 caffe:

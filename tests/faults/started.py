@@ -8,9 +8,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import pytest
 
 from tests.workflow import running
 from tests.workflow.faults.small import Small
@@ -18,6 +20,15 @@ from tests.workflow.faults.small import Small
 RUNS = int(os.environ.get("RECAFFE_FAULT_RUNS", "10"))
 THOROUGH = RUNS > 10  # at night
 PATIENCE = 600.0  # seconds for what takes a few on an idle machine: only a hang is longer
+SIGNALS = (
+    (signal.SIGKILL, "job"),
+    (signal.SIGKILL, "snakemake"),
+    (signal.SIGKILL, "all"),
+    (signal.SIGTERM, "job"),
+    (signal.SIGTERM, "snakemake"),
+    (signal.SIGTERM, "all"),
+    (signal.SIGINT, "all"),
+)
 # What each rule makes, in their order.
 OUTPUTS = {
     "scan": ["data/manifest.csv"],
@@ -33,6 +44,8 @@ OUTPUTS = {
     "model": ["first/model/model.json"],
     "report": ["report.html"],
 }
+# Rules of LMDBs in shards, and the scripts by which they run.
+SHARDED = {"lmdb_shard": "lmdb", "join_lmdb": "join_lmdb", "mean_shard": "mean_shard"}
 
 
 class Started:
@@ -108,6 +121,31 @@ def started(small: Small, *options: str) -> Iterator[Started]:
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def disturb(
+    prepare: Callable[[int], Small], script: str, kind: int, delay: float, *options: str
+) -> tuple[Small, str]:
+    """Send one of `SIGNALS` to a workflow while a rule's script runs, then run the same command again.
+
+    `delay` are seconds from the script's start; where it is over by then, another folder of `prepare`
+    is disturbed sooner. Returns the folder, and what both runs said.
+    """
+    what, target = SIGNALS[kind]
+    for attempt in range(8):
+        small = prepare(attempt)
+        with started(small, *options) as run:
+            job = run.wait_for(script)
+            assert job is not None, run.said
+            time.sleep(delay)
+            if run.job(script) == job:
+                run.send(what, target, job)
+                run.process.wait(PATIENCE)
+                # Here, as a job whose Snakemake was killed may still be ending.
+                small.run(*options, cores=2)
+                return small, run.said + small.said
+        delay /= 2
+    pytest.fail("the rule is over before it can be disturbed")
 
 
 def forget(small: Small, rule: str) -> None:

@@ -1,31 +1,20 @@
 """kill -9, SIGTERM and SIGINT at random moments of every rule: the same command then ends as ever.
 
-RECAFFE_FAULT_RUNS says how many runs, each of another rule or signal; 100 in the nightly form.
+RECAFFE_FAULT_RUNS says how many runs, each of another rule or signal: 10, or 100 in `make faults-nightly`.
 """
 
 from __future__ import annotations
 
 import random
 import re
-import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from recaffe.config import ROOT
-from tests.faults.started import OUTPUTS, PATIENCE, RUNS, forget, leftovers, started
+from tests.faults.started import OUTPUTS, RUNS, SHARDED, SIGNALS, disturb, forget, leftovers
 from tests.workflow.faults.small import Small
 
-SIGNALS = (
-    (signal.SIGKILL, "job"),
-    (signal.SIGKILL, "snakemake"),
-    (signal.SIGKILL, "all"),
-    (signal.SIGTERM, "job"),
-    (signal.SIGTERM, "snakemake"),
-    (signal.SIGTERM, "all"),
-    (signal.SIGINT, "all"),
-)
 SECONDS = 2.0  # that most rules take, imports included
 
 
@@ -42,24 +31,13 @@ def cases() -> list[tuple[str, int]]:
 def test_after_a_kill_the_same_command_ends_with_the_same_bytes(
     number: int, rule: str, kind: int, undisturbed: Small, tmp_path: Path
 ) -> None:
-    rng = random.Random(number)
-    what, target = SIGNALS[kind]
-    delay = rng.uniform(0, SECONDS)
-    for attempt in range(8):
+    def prepare(attempt: int) -> Small:
         small = undisturbed.copy(tmp_path / f"try{attempt}")
         forget(small, rule)
-        with started(small) as run:
-            job = run.wait_for(rule)
-            assert job is not None, run.said
-            time.sleep(delay)
-            if run.job(rule) == job:
-                run.send(what, target, job)
-                run.process.wait(PATIENCE)
-                small.run(cores=2)  # a job whose Snakemake was killed may still be ending
-                break
-        delay /= 2
-    else:
-        pytest.fail("the rule is over before it can be disturbed")
+        return small
+
+    delay = random.Random(number).uniform(0, SECONDS)
+    small, _ = disturb(prepare, rule, kind, delay)
     assert small.artifacts() == undisturbed.artifacts()
     assert not leftovers(small)
 
@@ -67,6 +45,5 @@ def test_after_a_kill_the_same_command_ends_with_the_same_bytes(
 def test_every_rule_that_works_offline_is_disturbed() -> None:
     text = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "rules").glob("*.smk"))
     rules = set(re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)(?: with)?:", text, re.MULTILINE))
-    online = {"fetch_package", "unpack_pictures", "inventory", "convert_weights"}
-    sharded = {"lmdb_shard", "join_lmdb", "mean_shard"}  # what `lmdb` and `mean` do, by many jobs
-    assert rules - online - sharded == set(OUTPUTS)
+    online = {"fetch_package", "unpack_pictures", "inventory", "convert_weights", "fetch_weights"}
+    assert rules - online == OUTPUTS.keys() | SHARDED.keys()
