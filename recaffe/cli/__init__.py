@@ -19,7 +19,7 @@ from recaffe import __version__
 from recaffe.errors import Interrupted, RecaffeError
 
 COMMANDS = (
-    "train", "test", "time", "predict", "summary", "draw", "upgrade", "convert", "weights",
+    "train", "test", "time", "predict", "summary", "draw", "upgrade", "convert", "import", "weights",
     "verify", "why",
 )  # fmt: skip
 

@@ -9,7 +9,6 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -17,7 +16,8 @@ import torch
 from recaffe.convert import run
 from recaffe.convert.check import Blobs, Difference, compare, samples
 from recaffe.convert.module import Module, convert
-from recaffe.errors import MachineError, NetError
+from recaffe.errors import NetError
+from recaffe.extras import need
 from recaffe.files import write_aside
 from recaffe.net.weights import Weights
 from recaffe.proto import caffe_pb2 as pb
@@ -31,7 +31,7 @@ def pytorch(
     The check imports both in a process of its own. Raises `NetError` if a layer has no counterpart
     or a number differs, `MachineError` if the `convert` extra is missing.
     """
-    safetensors = _extra("safetensors.torch")
+    safetensors = need("safetensors.torch")
     state_file = out.with_suffix(".safetensors")
     usage = (
         f"Use it with\n\n    net = {{name}}()\n"
@@ -74,8 +74,8 @@ def onnx(net: pb.NetParameter, weights: Weights, out: Path, where: str, about: s
 
     Inputs and outputs are named after the blobs. Raises as `pytorch` does.
     """
-    library, runtime = _extra("onnx"), _extra("onnxruntime")
-    _extra("onnxscript")
+    library, runtime = need("onnx"), need("onnxruntime")
+    need("onnxscript")
     module = convert(net, weights, where, about)
     with write_aside(out) as aside:
         with warnings.catch_warnings(action="ignore"):
@@ -137,15 +137,3 @@ def _export(module: Module, path: Path) -> None:
 
 def _tensors(module: Module) -> dict[str, torch.Tensor]:
     return {k: torch.from_numpy(np.array(v, order="C")) for k, v in module.state.items()}
-
-
-def _extra(name: str) -> ModuleType:
-    from importlib import import_module
-
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise MachineError(
-            f"Converting needs {name.split('.')[0]}, which isn't installed: "
-            "run `make setup`, or pip install -c constraints.txt -e '.[convert]', in the clone."
-        ) from error

@@ -184,7 +184,8 @@ class Message:
     def _insert(self, at: int, new: Field) -> None:
         one_line = self.fields and all("\n" not in f.lead for f in self.fields)
         if self.depth and one_line and "\n" not in self.end:
-            new.lead = " "
+            apart = at > 0 and self.fields[at - 1].tail.isspace()
+            new.lead, new.tail = ("", " ") if apart else (" ", "")
         elif self.depth or self.fields:
             new.lead = "\n" + "  " * self.depth
         self.fields.insert(at, new)
