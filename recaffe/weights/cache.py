@@ -20,7 +20,7 @@ from pathlib import Path
 from recaffe.errors import MachineError, WeightsError
 from recaffe.files import explain_os_error, sha256, write_aside, write_json
 from recaffe.weights import form
-from recaffe.weights.source import Source
+from recaffe.weights.source import Source, kind_name
 
 FOLDER = "RECAFFE_WEIGHTS"
 
@@ -121,9 +121,9 @@ def mismatch(source: Source, file: Path) -> str:
     size = file.stat().st_size
     if source.size and size != source.size:
         return f"it has {size:,} bytes, not {source.size:,}"
-    for kind, wanted in (("sha256", source.sha256), ("sha1", source.sha1)):
-        if wanted and (found := _hash(file, kind)) != wanted:
-            return f"its {kind.upper()} is {found}, not {wanted}"
+    for kind, wanted in source.hashes.items():
+        if (found := _hash(file, kind)) != wanted:
+            return f"its {kind_name(kind)} is {found}, not {wanted}"
     return ""
 
 

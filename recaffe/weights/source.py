@@ -16,6 +16,7 @@ from recaffe import config
 from recaffe.errors import ConfigError
 
 MIRRORS = "RECAFFE_MIRRORS"
+HASHES = ("sha256", "sha1", "sha384")
 _SCHEMES = ("http", "https", "file")
 
 
@@ -29,20 +30,24 @@ class Source:
     page: str = ""
     size: int = 0
     sha256: str = ""
+    sha384: str = ""
     sha1: str = ""
     licence: str = ""
 
     @property
+    def hashes(self) -> dict[str, str]:
+        """The digests that are known, by kind; what a person compares by hand comes first."""
+        return {kind: found for kind in HASHES if (found := getattr(self, kind))}
+
+    @property
     def hash(self) -> str:
-        """The strongest digest that was published, such as `sha256-…`; empty if there is none."""
-        if self.sha256:
-            return f"sha256-{self.sha256}"
-        return f"sha1-{self.sha1}" if self.sha1 else ""
+        """One of them with its kind, such as `sha256-…`; empty if none is known."""
+        return next((f"{kind}-{found}" for kind, found in self.hashes.items()), "")
 
     @property
     def digest(self) -> str:
         """The same in words."""
-        return f"SHA-256 {self.sha256}" if self.sha256 else f"SHA-1 {self.sha1}" * bool(self.sha1)
+        return next((f"{kind_name(k)} {found}" for k, found in self.hashes.items()), "")
 
     @property
     def key(self) -> str:
@@ -69,6 +74,11 @@ class Source:
         return list(dict.fromkeys([*own, *self.urls]))
 
 
+def kind_name(kind: str) -> str:
+    """`sha256` as people write it."""
+    return kind.upper().replace("SHA", "SHA-")
+
+
 def is_url(text: str) -> bool:
     """Whether the config's `weights` is a URL, and no path."""
     return "://" in text
@@ -82,7 +92,7 @@ def of_net(net: str) -> Source:
             f"No weights of {net!r} were published that recaffe knows of. `recaffe weights list` shows "
             "the nets that have some; others want the path or URL of a .caffemodel."
         )
-    known = {k: said[k] for k in ("file", "page", "size", "sha256", "sha1", "licence") if k in said}
+    known = {k: said[k] for k in ("file", "page", "size", *HASHES, "licence") if k in said}
     return Source(name=net, urls=tuple(said["urls"]), **known)
 
 

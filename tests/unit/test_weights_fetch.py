@@ -98,15 +98,13 @@ def test_a_file_whose_note_a_kill_prevented_is_not_fetched_again(server: Server)
     ranges=st.booleans(),
     length=st.booleans(),
     etag=st.sampled_from(['"one"', 'W/"weak"', ""]),
-    sha1=st.booleans(),
+    kind=st.sampled_from(["sha256", "sha1", "sha384"]),
 )
 def test_whatever_is_cut_what_arrives_is_the_file_or_nothing(
-    server: Server, cuts: list[int], ranges: bool, length: bool, etag: str, sha1: bool
+    server: Server, cuts: list[int], ranges: bool, length: bool, etag: str, kind: str
 ) -> None:
     server.files["n"] = Served(MODEL, ranges=ranges, length=length, etag=etag, cuts=list(cuts))
-    about: dict[str, object] = {"size": 0}
-    if sha1:
-        about |= {"sha256": "", "sha1": hashlib.sha1(MODEL).hexdigest()}
+    about = {"size": 0, "sha256": "", kind: hashlib.new(kind, MODEL).hexdigest()}
     wanted = source(f"{server.url}/n", **about)
     cache.remove(wanted)
     download.forget(cache.path_of(wanted).with_name("n.caffemodel.part"))
@@ -187,7 +185,7 @@ REFUSALS = {
     "a page": (Served(HTML, kind="text/html", length=False), "answers with an HTML page"),
     "a page of another type": (Served(HTML, length=False), "answers with an HTML page"),
     "another size": (Served(MODEL + b"x"), f"bytes, not {len(MODEL):,} as published"),
-    "another file": (Served(OTHER), "its SHA256 is"),
+    "another file": (Served(OTHER), "its SHA-256 is"),
     "always cut": (Served(MODEL, cuts=[0] * 9), "the connection was cut after 0 of"),
 }
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import yaml
 
+from recaffe.cli import main
 from recaffe.net import blobs, parse
-from recaffe.net import weights as caffemodel
 from recaffe.net.prepare import walk_train
 from recaffe.proto import caffe_pb2 as pb
-from recaffe.weights.source import of_url
+from recaffe.weights.source import Source, of_net, of_url
 from tests.file_server import Served, running
 from tests.workflow.running import ran, refused, snakemake
 from tests.workflow.test_workflow import SMALL_NET, write_config
@@ -36,6 +36,15 @@ def old_caffemodel() -> bytes:
     return net.SerializeToString()
 
 
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def target(source: Source) -> str:
+    """Where the workflow puts a source's file."""
+    return f"resources/weights/published/{source.slug}.caffemodel"
+
+
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache and a mirror of this test's own; the mirror's folder."""
@@ -45,24 +54,28 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "mirror"
 
 
-def test_old_weights_by_url_are_fetched_upgraded_and_copied(
+def test_weights_come_by_url_from_a_mirror_and_by_hand(
     class_folders: Path, tmp_path: Path, places: Path
 ) -> None:
-    data = old_caffemodel()
-    # No digest of this one was published; a file of its name is all that a mirror can give.
-    net = caffemodel.to_net("nin", [("conv1", "Convolution", [np.ones((2, 2), np.float32)])])
-    (places / "nin_imagenet.caffemodel").write_bytes(net.SerializeToString())
-    with running(small=Served(data, cuts=[1000])) as server:
+    old, net = old_caffemodel(), pb.NetParameter(name="n")
+    net.layer.add(name="conv", type="Convolution").blobs.add(data=[1, 2])
+    new = net.SerializeToString()
+    (places / "mirrored.caffemodel").write_bytes(new)
+    (tmp_path / "by_hand").write_bytes(new)
+    assert main(["weights", "add", "nin", str(tmp_path / "by_hand"), "--unverified"]) == 0
+    elsewhere = "https://no.such.host.invalid/mirrored.caffemodel"
+    with running(small=Served(old, cuts=[1000])) as server:
         config = write_config(tmp_path, str(class_folders))
         changed = yaml.safe_load(config.read_text(encoding="utf-8"))
-        digest = hashlib.sha256(data).hexdigest()
         changed["runs"] = {
-            "first": {"weights": f"{server.url}/small", "weights_sha256": digest},
-            "second": {"net": "nin", "weights": "zoo"},
+            "first": {"weights": f"{server.url}/small", "weights_sha256": sha256(old)},
+            "second": {"weights": elsewhere, "weights_sha256": sha256(new)},
+            "third": {"net": "nin", "weights": "zoo"},
         }
         config.write_text(yaml.safe_dump(changed), encoding="utf-8")
-        zoo = "resources/weights/published/nin.caffemodel"
-        said = ran(snakemake(config, "--", "results/own/first/layers.csv", zoo))
+        mirrored = target(of_url(elsewhere, sha256(new)))
+        by_hand = target(of_net("nin"))
+        said = ran(snakemake(config, "--", "results/own/first/layers.csv", mirrored, by_hand))
     assert server.asked == [("small", ""), ("small", "bytes=1000-")]
     assert "small, upgraded from an older form" in said
     assert "nin_imagenet.caffemodel is unverified; its SHA-256 is" in said
@@ -71,11 +84,12 @@ def test_old_weights_by_url_are_fetched_upgraded_and_copied(
         ["conv1", "copied"], ["conv2", "copied"], ["ip1", "copied"], ["ip2_own", "new"],
         ["ip2", "ignored"],
     ]  # fmt: skip
-    assert (tmp_path / zoo).read_bytes() == net.SerializeToString()
-    note = json.loads((tmp_path / zoo).with_suffix(".json").read_text(encoding="utf-8"))
-    assert note["url"].startswith("https://www.dropbox.com/")
-    assert note["verified"] is False
-    assert "Nothing to be done" in ran(snakemake(config, "-n", "--", zoo))
+    for file, url, verified in ((mirrored, elsewhere, True), (by_hand, "dropbox", False)):
+        assert (tmp_path / file).read_bytes() == new
+        note = json.loads((tmp_path / file).with_suffix(".json").read_text(encoding="utf-8"))
+        assert url in note["url"]
+        assert note["verified"] is verified
+    assert "Nothing to be done" in ran(snakemake(config, "-n", "--", mirrored, by_hand))
 
 
 def test_weights_that_cannot_be_fetched_are_one_message(
@@ -86,6 +100,5 @@ def test_weights_that_cannot_be_fetched_are_one_message(
     url = (tmp_path / "nowhere" / "w.caffemodel").as_uri()
     changed["runs"] = {"first": {"weights": url}}
     config.write_text(yaml.safe_dump(changed), encoding="utf-8")
-    target = f"resources/weights/published/{of_url(url).slug}.caffemodel"
     words = ("could not be fetched", "there is no such file", f"recaffe weights add '{url}' FILE")
-    refused(config, *words, options=["--", target])
+    refused(config, *words, options=["--", target(of_url(url))])
