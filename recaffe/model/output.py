@@ -72,13 +72,14 @@ class Output:
         (label, p), *rest = ranking
         more = [x for name, q in rest for x in (cell_of(name), q)]
         self._csv_out.writerow([cell_of(path), cell_of(label), p, str(unsure).lower(), *more])
+        self.out.flush()
 
     def _jsonl(self, path: str, ranking: list[tuple[str, str]], unsure: bool) -> None:
         row = {
             "path": path, "predicted": ranking[0][0], "confidence": float(ranking[0][1]),
             "unsure": unsure, "top": [{"class": name, "p": float(p)} for name, p in ranking],
         }  # fmt: skip
-        print(json.dumps(row, ensure_ascii=False), file=self.out)
+        print(json.dumps(row, ensure_ascii=False), file=self.out, flush=True)
 
 
 def shown(path: str) -> str:
