@@ -61,6 +61,7 @@ def prepare(
     upgraded = upgrade_tree(parse.read_tree(net_file), str(net_file))
     tree = upgraded.tree
     done = trainable.make_trainable(tree, str(net_file), run["heads"])
+    done += trainable.feed_both_phases(tree, str(net_file))
     patched = patch.patch(
         tree,
         patch.PatchSettings(

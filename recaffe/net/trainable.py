@@ -1,7 +1,8 @@
-"""A deploy net → the net that trains it: many nets were published for deployment alone."""
+"""A deploy net, or one of a single phase → the net that trains: many nets were published so."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 from recaffe.errors import NetError
@@ -12,6 +13,37 @@ from recaffe.net.tokens import Ident
 from recaffe.proto import caffe_pb2 as pb
 
 _PARAMS = {"Convolution": "convolution_param", "InnerProduct": "inner_product_param"}
+
+
+_FED = ("Data", "ImageData")
+
+
+def feed_both_phases(tree: Message, source: str) -> list[str]:
+    """Give a net with one data layer, in today's form, one for each phase; returns what was done.
+
+    Nets of 2013 were published as two files, of which one trains; and where a data layer says no
+    phase, it serves both. A net with other or more data layers is left alone.
+    """
+    net = to_net(tree, source)
+    phases = (pb.TRAIN, pb.TEST)
+    data = [x for x in net.layer if x.type in graph.DATA]
+    if len(data) != 1 or data[0].type not in _FED:
+        return []
+    served = [p for p in phases if graph.included(data[0], p)]
+    at = next(
+        i
+        for i, f in enumerate(tree.fields)
+        if f.name == "layer" and f.message is not None and f.message.get("name") == data[0].name
+    )
+    own = tree.fields[at].message
+    assert own is not None
+    other = tree.add("layer", at=at + 1)
+    other.fields = copy.deepcopy(own.fields)
+    first = served[0] if served else pb.TRAIN
+    for layer, phase in ((own, first), (other, pb.TEST if first == pb.TRAIN else pb.TRAIN)):
+        layer.remove("include", "exclude")
+        layer.add("include").set("phase", Ident("TRAIN" if phase == pb.TRAIN else "TEST"))
+    return [f"{source} has one data layer, {data[0].name!r}: it got one for each phase"]
 
 
 def make_trainable(tree: Message, source: str, heads: Sequence[str] = ()) -> list[str]:

@@ -160,3 +160,37 @@ def test_vgg_16_as_published_in_2014_goes_straight_in(tmp_path: Path) -> None:
     assert {k: v for k, v in mine.items() if k != "fc8_pets"} == {
         k: v for k, v in zoo.items() if k != "fc8"
     }
+
+
+V0 = """
+layers { layer { name: "data" type: "data" source: "x" batchsize: 8 meanfile: "m" scale: 0.5 }
+  top: "data" top: "label" }
+layers { layer { name: "low" type: "innerproduct" num_output: 9 weight_filler { type: "xavier" } }
+  bottom: "data" top: "low" }
+layers { layer { name: "loss" type: "softmax_loss" } bottom: "low" bottom: "label" }
+"""
+
+
+def one_phase(phase: str) -> str:
+    return DATA.replace("TRAIN", "-").replace("TEST", "-").split("layer", 2)[1].replace("-", phase)
+
+
+@pytest.mark.parametrize("text", [V0, *(f"layer{one_phase(p)}" for p in ("TRAIN", "TEST"))])
+def test_a_net_with_one_data_layer_gets_one_for_each_phase(text: str, tmp_path: Path) -> None:
+    made = prepared(text if text == V0 else text + fc("low", "data") + loss("low"), tmp_path)
+    net = parse.to_net(parse_text(made.train_val))
+    data = [x for x in net.layer if x.type == "Data"]
+    assert sorted(x.include[0].phase for x in data) == [0, 1]
+    assert [Path(x.data_param.source).name for x in sorted(data, key=lambda x: x.include[0].phase)] == [
+        "train_lmdb", "val_lmdb",
+    ]  # fmt: skip
+    assert [x.transform_param.scale for x in data] == ([0.5, 0.5] if text == V0 else [1, 1])
+    assert "has one data layer, 'data': it got one for each phase" in made.warnings[0]
+    assert made.info["heads"] == {"low": "low_pets"}
+
+
+def test_several_data_layers_that_serve_both_phases_are_told(tmp_path: Path) -> None:
+    both = one_phase("TRAIN").replace("include { phase: TRAIN }", "")
+    text = f"layer{both}" + f"layer{both}".replace('"data"', '"more"').replace("label", "l")
+    with pytest.raises(NetError, match="'data' serves TRAIN and TEST at once"):
+        prepared(text + fc("low", "data") + loss("low"), tmp_path)
