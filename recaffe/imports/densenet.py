@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recaffe.imports.rules import Rule, conv, norm
 
-# Files from before 2017 count inside a layer: norm.1 is norm1.
+# torchvision's published file still has the names of 2017: norm.1 is norm1.
 RENAME = (r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import tarfile
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -14,7 +16,7 @@ from safetensors.torch import save_file
 
 from recaffe import cli, config
 from recaffe.imports.known import IMAGENET, KNOWN, Pixels
-from recaffe.net import parse, weights
+from recaffe.net import graph, parse, weights
 from recaffe.net.prepare import walk_train
 from tests import imported, torch_nets
 
@@ -56,9 +58,10 @@ def test_nets_that_are_not_compared_have_the_tables_of_those_that_are() -> None:
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_a_nets_text_has_its_pictures_and_classes(name: str) -> None:
+def test_a_nets_text_has_its_pictures_its_head_and_few_classes(name: str) -> None:
     tree = imported.write._tree(KNOWN[name], 4)
     net = parse.to_net(tree)
+    assert graph.heads(net) == list(KNOWN[name].rules[-1].layers)
     assert sum(x.type == "Data" for x in net.layer) == 2
     assert [x.accuracy_param.top_k for x in net.layer if x.type == "Accuracy"].count(1) == 1
     assert all(x.accuracy_param.top_k < 5 for x in net.layer if x.type == "Accuracy")
@@ -214,6 +217,16 @@ def test_nothing_but_tensors_is_read(
     torch.save(torch_nets.net(NAME, thin=8), "x.pth")
     assert "pickled tests.torch_nets.SqueezeNet" in refused(tmp_path / "x.pth", capsys)
     assert not Path("sprung").exists()
+
+
+def test_older_forms_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with tarfile.open(tmp_path / "x.pth", "w") as tar:
+        tar.addfile(tarfile.TarInfo("pickle"))
+    assert "is in PyTorch's tar format of before 2017" in refused(tmp_path / "x.pth", capsys)
+    with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
+        archive.writestr("x/constants.pkl", b"")
+        archive.writestr("x/version", b"3")
+    assert "is a TorchScript program, which isn't run" in refused(tmp_path / "x.pth", capsys)
 
 
 @pytest.mark.parametrize(
