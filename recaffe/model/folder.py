@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+
+from recaffe import config as configs
 from recaffe.engines.base import PredictJob
 from recaffe.errors import DataError
 from recaffe.files import sha256
@@ -67,7 +71,7 @@ def read(folder: Path) -> Model:
                 "results/DATASET/RUN/model."
             )
         folder = folder / "model"
-    note = _read_note(folder / NOTE)
+    note = read_note(folder / NOTE)
     for name in PARTS:
         if not (folder / name).is_file():
             raise DataError(f"{folder / name} is missing. Copy the whole folder again.")
@@ -79,46 +83,57 @@ def read(folder: Path) -> Model:
     return Model(folder, note, (folder / LABELS).read_text(encoding="utf-8").splitlines())
 
 
-def _read_note(path: Path) -> dict[str, Any]:
+def read_note(path: Path) -> dict[str, Any]:
+    """A model.json whose every value that is used is there and of the right kind; else `DataError`."""
     try:
-        note: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        number = note["format"]
-        if isinstance(number, int) and number > FORMAT:
-            raise DataError(
-                f"{path} is of format {number}, and this recaffe reads {FORMAT}: a later one made it. "
-                "Use that one."
-            )
-        _check(note)
-    except (ValueError, KeyError, TypeError) as error:
+        note = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _broken(path, str(error)) from error
+    number = note.get("format") if isinstance(note, dict) else None
+    if isinstance(number, int) and number > FORMAT:
         raise DataError(
-            f"{path} isn't as recaffe writes it ({type(error).__name__}: {error}). Copy the whole folder "
-            "again from where it was made."
-        ) from error
-    return note
+            f"{path} is of format {number}, and this recaffe reads {FORMAT}: a later one made it. Use "
+            "that one."
+        )
+    wrong = jsonschema.exceptions.best_match(_validator().iter_errors(note))
+    if wrong is not None:
+        where = ".".join(map(str, wrong.absolute_path)) or "the top level"
+        raise _broken(path, f"{where}: {wrong.message[:200]}")
+    known: dict[str, Any] = note
+    return known
 
 
-def _check(note: dict[str, Any]) -> None:
-    """Raises `ValueError` or `KeyError` unless all that is used is there, of the right kind."""
-    rules = note["preprocessing"]
-    record = {key: rules["record"][key] for key in RECORD}
-    wanted: list[tuple[Any, type | tuple[type, ...]]] = [
-        (note["batch_size"], int), (rules["max_pixels"], int), (rules["crop_size"], int),
-        (rules["scale"], (int, float)), (rules["background"], str), (record["width"], int),
-        (record["height"], int), (record["gray"], bool),
-    ]  # fmt: skip
-    for value, kind in wanted:
-        if not isinstance(value, kind):
-            raise ValueError(f"{value!r} where another kind of value belongs")
-    numbers = isinstance(rules["mean"], list) and all(
-        isinstance(v, int | float) for v in rules["mean"]
+def _broken(path: Path, why: str) -> DataError:
+    return DataError(
+        f"{path} isn't as recaffe writes it ({why}). Copy the whole folder again from where it was made."
     )
-    if rules["mean"] not in ("file", "none") and not numbers:
-        raise ValueError(f"mean {rules['mean']!r}")
-    if record["mode"] not in ("warp", "crop", "fill", "half_crop"):
-        raise ValueError(f"mode {record['mode']!r}")
-    if record["encoded"] not in ("none", "jpg", "png"):
-        raise ValueError(f"encoded {record['encoded']!r}")
-    if min(note["batch_size"], record["width"], record["height"], rules["max_pixels"]) < 1:
-        raise ValueError("a size that is no size")
-    if not isinstance(note["files"], dict) or not set(note["files"]) >= set(PARTS):
-        raise ValueError(f"no digests of {', '.join(PARTS)}")
+
+
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    """What is used of a model.json: what the config allows for the same settings."""
+    keys = configs.schema()["properties"]
+    of = {name: keys[name]["properties"] for name in ("lmdb", "scan", "train")}
+    number = {"type": "number", "minimum": -65536, "maximum": 65536}
+    rules = {
+        "record": _all_of({key: of["lmdb"][key] for key in RECORD}),
+        "background": of["scan"]["background"],
+        "max_pixels": of["scan"]["max_pixels"],
+        "crop_size": {**of["train"]["crop_size"], "maximum": 65536},
+        "mean": {"anyOf": [{"enum": ["file", "none"]}, {"type": "array", "items": number, "maxItems": 3}]},
+        "scale": number,
+    }  # fmt: skip
+    return jsonschema.Draft202012Validator(
+        _all_of(
+            {
+                "format": {"const": FORMAT},
+                "preprocessing": _all_of(rules),
+                "batch_size": {**of["train"]["test_batch_size"], "maximum": 65536},
+                "files": _all_of({name: {"type": "string"} for name in PARTS}),
+            }
+        )
+    )
+
+
+def _all_of(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from recaffe import mean
 from recaffe.config import ROOT
+from recaffe.model import PARTS
 from recaffe.net import hdf5, weights
 from recaffe.net.state import State, write_state
 from tests import records
@@ -48,7 +50,25 @@ def _seeds(folder: Path) -> dict[str, list[bytes]]:
         "own_lists": [b"path,label,predicted,confidence,p:a,p:b\nx.png,a,b,0.9,0.1,0.9\n", b"a b.png 0\nc.png 1\n"],
         "config": [(ROOT / "config" / name).read_bytes() for name in ("config.yaml", "demo.yaml")],
         "pickle": [pickle.dumps({"conv1": [np.ones((2, 3), np.float32)]}, protocol) for protocol in (0, 2, 4)],
+        "note": _notes(),
     }  # fmt: skip
+
+
+def _notes() -> list[bytes]:
+    record = {"width": 256, "height": 256, "mode": "warp", "gray": False, "encoded": "none"}
+    rules = {
+        "record": record,
+        "background": "#ffffff",
+        "max_pixels": 10**8,
+        "crop_size": 227,
+        "scale": 1.0,
+    }
+    return [
+        json.dumps(
+            {"format": 1, "batch_size": 64, "files": dict.fromkeys(PARTS, "0"), "preprocessing": {**rules, "mean": mean}}
+        ).encode()
+        for mean in ("file", [104, 117, 123])
+    ]  # fmt: skip
 
 
 def _weights(folder: Path) -> tuple[list[bytes], list[bytes]]:

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recaffe import config, mean
+from recaffe.engines.scoring import transformation
 from recaffe.errors import RecaffeError
 from recaffe.evaluate import predictions
 from recaffe.images import decode, inventory
 from recaffe.lmdb import datum
 from recaffe.lmdb import read as lmdb
 from recaffe.lmdb.write import read_list
+from recaffe.model import folder
 from recaffe.net import graph, parse, prototxt, shapes, state, summary, weights
 from recaffe.net.upgrade.files import upgrade_file
 from recaffe.net.upgrade.tree import upgrade_solver_tree, upgrade_tree
@@ -143,6 +145,12 @@ def settings(data: bytes) -> None:
     config.load(_file(data, "config.yaml"))
 
 
+def note(data: bytes) -> None:
+    """A model's model.json."""
+    path = _file(data, "model.json")
+    transformation(folder.Model(path.parent, folder.read_note(path), []).job())
+
+
 def pickle(data: bytes) -> None:
     """A package's pickled arrays."""
     pickled.load(data)
@@ -152,7 +160,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "net": net, "solver": solver, "upgrade": upgrade, "caffemodel": caffemodel,
     "solverstate": solverstate, "datum": record, "lmdb": database, "mean": mean_file,
     "picture": picture, "lists": lists, "own_lists": own_lists, "config": settings,
-    "pickle": pickle,
+    "pickle": pickle, "note": note,
 }  # fmt: skip
 
 
