@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from recaffe.weights.cache import Note
     from recaffe.weights.source import Source
 
 
@@ -115,20 +116,25 @@ def _add(source: Source, file: Path, unverified: bool) -> int:
 
     note = cache.add(source, file, str(file.absolute()), unverified=unverified)
     print(cache.path_of(source))
+    _warn(source, note)
+    return 0
+
+
+def _warn(source: Source, note: Note) -> None:
     if not note.verified:
         print(
             f"recaffe: {source.file} is in the cache unverified: its SHA-256 is {note.sha256}.",
             file=sys.stderr,
         )
-    return 0
 
 
 def _fetch(sources: list[Source]) -> int:
     from recaffe.weights import fetch
 
     for source in sources:
-        path, _ = fetch.get(source)
+        path, note = fetch.get(source)
         print(path)
+        _warn(source, note)
     return 0
 
 
@@ -140,7 +146,7 @@ def _verify(sources: list[Source]) -> int:
     for file in files:
         problem = cache.problem(file)
         note = cache.note_of(file)
-        fine = "as published" if note and note.verified else "as it was added, unverified"
+        fine = "as published" if note and note.verified else "as it came, unverified"
         print(f"{problem}. Remove it, and it is fetched again." if problem else f"{file}: {fine}")
         wrong += bool(problem)
     print(f"{cache.folder()}: {len(files)} read, {wrong or 'none'} wrong", file=sys.stderr)

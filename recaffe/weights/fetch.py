@@ -40,13 +40,7 @@ def get(source: Source) -> tuple[Path, Note]:
                 said.append(f"  {url}: {why}")
                 progress.line(f"{url}: {why}")
                 continue
-            note = cache.keep(source, url, verified=bool(source.hash))
-            if not note.verified:
-                progress.line(
-                    f"warning: no digest of {source.file} was published, so nothing but its form could "
-                    f"be checked. Its SHA-256 is {note.sha256}."
-                )
-            return path, note
+            return path, cache.keep(source, url, verified=bool(source.hash))
     raise MachineError(_by_hand(source, said))
 
 
@@ -121,13 +115,13 @@ def _by_hand(source: Source, said: list[str]) -> str:
     about = [f"{source.size:,} bytes"] if source.size else []
     about += [source.digest] if source.hash else []
     known = f" ({', '.join(about)})" if about else ""
-    where = source.page or source.urls[0]
+    page = f", by way of {source.page}," if source.page else ""
     name = source.name if not is_url(source.name) else f"'{source.name}'"
     digest = f" --sha256 {source.sha256}" if is_url(source.name) and source.sha256 else ""
+    mirror = f" {MIRRORS} can name a folder or server of yours that has it." * source.mirrored
     return (
         f"{source.file}, the weights of {source.name}, could not be fetched:\n"
         + "\n".join(said)
         + f"\nCheck the network and run again: what has arrived is kept. Or fetch {source.file}{known} "
-        f"elsewhere, by way of {where}, and hand it over: `recaffe weights add {name} FILE{digest}`. A folder "
-        f"or server of your own that has the file can be named in {MIRRORS}."
+        f"elsewhere{page} and hand it over: `recaffe weights add {name} FILE{digest}`.{mirror}"
     )

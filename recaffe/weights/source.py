@@ -63,14 +63,17 @@ class Source:
         return f"{stem}-{_digest(self.name + self.sha256)[:8]}"
 
     @property
+    def mirrored(self) -> bool:
+        """Whether mirrors are asked: any file could have the name of a URL without a digest."""
+        return bool(self.hash) or not is_url(self.name)
+
+    @property
     def places(self) -> list[str]:
         """All URLs to try, in turn: the site's own mirrors first.
 
-        A mirror is asked for a file's name. A URL of the config without a digest is not looked for
-        there, since any file could have that name.
+        A mirror is asked for a file's name.
         """
-        wanted = self.hash or not is_url(self.name)
-        own = [f"{base}/{quote(self.file)}" for base in mirrors()] if wanted else []
+        own = [f"{base}/{quote(self.file)}" for base in mirrors()] if self.mirrored else []
         return list(dict.fromkeys([*own, *self.urls]))
 
 

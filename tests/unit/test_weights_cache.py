@@ -88,7 +88,7 @@ def test_another_file_is_refused_unless_it_is_wanted(
     assert run("list") == 0
     assert "in the cache, unverified" in capsys.readouterr().out
     assert run("verify") == 0
-    assert "as it was added, unverified" in capsys.readouterr().out
+    assert "as it came, unverified" in capsys.readouterr().out
 
 
 def test_a_file_that_is_no_caffemodel_is_never_taken(

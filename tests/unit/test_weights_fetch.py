@@ -216,9 +216,7 @@ def test_no_network_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no connection (" in refused(source(f"{gone.url}/n"))
 
 
-def test_weights_without_a_published_digest_must_be_a_caffemodel(
-    server: Server, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_weights_without_a_published_digest_must_be_a_caffemodel(server: Server) -> None:
     wanted = source(f"{server.url}/n", sha256="", size=0)
     server.files["n"] = Served(b"name: 'n'\n")
     assert "holds no weights" in refused(wanted)
@@ -227,7 +225,6 @@ def test_weights_without_a_published_digest_must_be_a_caffemodel(
     server.files["n"] = Served(MODEL)
     _, note = fetch.get(wanted)
     assert not note.verified
-    assert note.sha256 in capsys.readouterr().err
 
 
 def test_a_url_of_the_config_is_looked_for_in_mirrors_only_by_its_digest(

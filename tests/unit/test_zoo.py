@@ -14,11 +14,12 @@ import pytest
 import yaml
 
 from recaffe import config
-from recaffe.config import MODELS
+from recaffe.config import MODELS, ROOT
 from recaffe.net import parse, summary
 from recaffe.net.prepare import walk_train
 from recaffe.net.shapes import LayerShapes
 from recaffe.proto import caffe_pb2 as pb
+from tests import zoo_table
 from tests.golden import make_zoo
 from tests.unit.zoo_published import LEARNED, MAP, MULTIPLY_ADDS, SHAPES, rounded
 
@@ -161,3 +162,8 @@ def test_a_run_of_each_net_can_be_configured(name: str) -> None:
 def test_the_summary_of_a_net_is_the_golden_one(name: str) -> None:
     """Made by `python -m tests.golden.make_zoo`; a change there is a change of a published net."""
     assert make_zoo.summary(name) == (make_zoo.HERE / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_the_documentations_table_is_made_from_the_cards() -> None:
+    """`python -m tests.zoo_table` prints it."""
+    assert f"\n{zoo_table.table()}\n" in (ROOT / "docs" / "zoo.md").read_text(encoding="utf-8")
