@@ -96,6 +96,9 @@ _NO_COUNTERPART = {
     "mobilenetv2": _V1,
     "mobilenetv3": _V1,
     "inception": "the zoo has GoogLeNet (Inception v1) alone: torchvision:googlenet",
+    "vgg": "the zoo has VGG-16 and VGG-19 without BatchNorm alone: vgg16, vgg19",
+    "resnet": "the zoo has ResNet-50 and ResNet-101 alone: resnet50, resnet101",
+    "densenet": "the zoo has DenseNet-121 alone: densenet121",
 }
 
 

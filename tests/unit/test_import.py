@@ -249,7 +249,9 @@ def test_a_file_that_is_none_is_told(
     ("name", "said"),
     [
         ("torchvision:mobilenet_v2", "the zoo's MobileNet is v1"),
-        ("torchvision:resnet5", "Did you mean torchvision:resnet50?"),
+        ("torchvision:vgg16_bn", "the zoo has VGG-16 and VGG-19 without BatchNorm alone"),
+        ("timm:resnet152", "the zoo has ResNet-50 and ResNet-101 alone: resnet50, resnet101"),
+        ("torchvison:resnet50", "Did you mean torchvision:resnet50?"),
         ("keras:nasnet", "There are torchvision:alexnet, torchvision:vgg16"),
     ],
 )
