@@ -11,6 +11,7 @@ import argparse
 import math
 import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from recaffe.cli import options
@@ -59,7 +60,11 @@ def main(args: argparse.Namespace) -> int:
     skipped = 0
     # Rows that come on the terminal while a bar is drawn there would break it.
     rows_on_terminal = kind != "table" and sys.stdout.isatty()
-    with bar(len(paths), "predict", "img", delay=math.inf if rows_on_terminal else 0) as shown_bar:
+    with (
+        # What the engine has to say is no row.
+        redirect_stdout(sys.stderr),
+        bar(len(paths), "predict", "img", delay=math.inf if rows_on_terminal else 0) as shown_bar,
+    ):
         for answer in classify(model, paths, args.batch_size, args.threads, args.device):
             if answer.scores is None:
                 skipped += 1

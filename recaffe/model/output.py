@@ -33,9 +33,7 @@ class Output:
             "table": self._table, "csv": self._csv, "jsonl": self._jsonl,
         }[kind]  # fmt: skip
         self._csv_out = csv.writer(out, lineterminator="\n")
-        if kind == "csv":
-            more = [f"{x}_{k}" for k in range(2, top + 1) for x in ("class", "p")]
-            self._csv_out.writerow(["path", "predicted", "confidence", "unsure", *more])
+        self._begun = False
 
     def add(self, path: str, scores: np.ndarray) -> None:
         """One picture's answer; `scores` are K."""
@@ -69,6 +67,10 @@ class Output:
         self._rows.append([_printable(cell) for cell in (name, *cells)])
 
     def _csv(self, path: str, ranking: list[tuple[str, str]], unsure: bool) -> None:
+        if not self._begun:
+            self._begun = True
+            names = [f"{x}_{k}" for k in range(2, self.top + 1) for x in ("class", "p")]
+            self._csv_out.writerow(["path", "predicted", "confidence", "unsure", *names])
         (label, p), *rest = ranking
         more = [x for name, q in rest for x in (cell_of(name), q)]
         self._csv_out.writerow([cell_of(path), cell_of(label), p, str(unsure).lower(), *more])

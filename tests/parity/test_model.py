@@ -1,12 +1,19 @@
-"""The example that a model's folder has for Caffe users, run by real Caffe."""
+"""What other programs make of a model's folder: real Caffe by its example, onnxruntime."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
+
+from recaffe.cli import main
+from recaffe.evaluate import predictions
+from recaffe.model import NET, WEIGHTS
 from tests.parity.caffe_client import environment
 from tests.small_models import build, check_example, in_test_order
 
@@ -28,3 +35,18 @@ def test_the_pycaffe_example_agrees(caffe_home: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "conv" not in done.stderr, "it is quiet"
     check_example(done.stdout, built, 1e-5)
+
+
+def test_an_onnx_beside_it_agrees(tmp_path: Path) -> None:
+    built = build(tmp_path)
+    model = built / "results" / "own" / "first" / "model"
+    assert main(["convert", *(str(model / n) for n in (NET, WEIGHTS, "net.onnx"))]) == 0
+    spec = importlib.util.spec_from_file_location("preprocess", model / "preprocess.py")
+    assert spec and spec.loader
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    session = onnxruntime.InferenceSession(model / "net.onnx", providers=["CPUExecutionProvider"])
+    blobs = np.concatenate([example.blob(path) for path in in_test_order(built)])
+    (scores,) = session.run(None, {session.get_inputs()[0].name: blobs})
+    table = predictions.read(model.parent / "predictions.csv")
+    assert np.abs(scores - table.probabilities).max() < 1e-5

@@ -242,6 +242,26 @@ def test_what_is_no_picture_is_named_and_passed_over(
     assert "None of 1 pictures could be read." in capsys.readouterr().err
 
 
+def test_a_stop_leaves_whole_rows_and_one_word(
+    model: Path, built: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = in_test_order(built)
+    ctrl_c = paths[4]
+
+    def until_ctrl_c(path: str) -> bytes:
+        if path == ctrl_c:
+            print("what a library prints")
+            raise KeyboardInterrupt
+        return Path(path).read_bytes()
+
+    monkeypatch.setattr("recaffe.model.predict.read", until_ctrl_c)
+    assert main(["predict", str(model), *paths, "--batch-size", "2", "--format", "jsonl"]) == 130
+    said = capsys.readouterr()
+    assert [row["path"] for row in answers(said.out)] == paths[:4]
+    assert said.err.endswith("recaffe: stopped.\n")
+    assert "what a library prints" in said.err
+
+
 def test_unsure_answers_are_marked(
     model: Path, built: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -331,6 +351,14 @@ def test_a_damaged_model_is_one_message(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("recaffe: ") and words in said.err, said.err
+
+
+def test_a_wrong_device_is_one_message(
+    model: Path, built: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(model), *in_test_order(built), "--device", "gpu"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and "cuda:1" in said.err
 
 
 def test_weights_without_a_layer_are_no_model(
