@@ -79,7 +79,7 @@ def _tree(known: Known, classes: int) -> Message:
     param.set("num_output", classes)
     if classes < 5:
         for layer in edit.of_type(tree, "Accuracy"):
-            if layer.child("accuracy_param").get("top_k", 1) == 5:
+            if any(param.get("top_k") == 5 for param in layer.messages("accuracy_param")):
                 tree.fields = [f for f in tree.fields if f.message is not layer]
     return tree
 
