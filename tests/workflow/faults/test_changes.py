@@ -272,7 +272,9 @@ def test_another_container_runs_everything(
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
     small = finished.copy(tmp_path / "copy")
-    plan = small.plan("--software-deployment-method", "apptainer")
+    image = tmp_path / "image.sif"
+    image.touch()  # a plan opens none
+    plan = small.plan("--software-deployment-method", "apptainer", "--config", f"container={image}")
     counted = {name.partition(":")[0] for name in everything()}
     assert set(plan) == counted and plan["lmdb"] == 3
 
