@@ -80,8 +80,8 @@ def _attempt(url: str, part: Path, size: int, mixed: bool) -> None:
             _note_down(part, url, answer.headers, total)
             _check_room(part, (total or size) - have)
         _copy(answer, part, have, total or size)
-    if total and _length(part) != total:
-        raise _Cut(f"the connection was cut after {_length(part):,} of {total:,} bytes")
+    if _length(part) < (total or size):
+        raise _Cut(f"the connection was cut after {_length(part):,} of {total or size:,} bytes")
 
 
 def _begun(url: str, part: Path, mixed: bool) -> tuple[int, str]:
@@ -156,7 +156,6 @@ def _copy(answer: Any, part: Path, have: int, total: int) -> None:
                 )
             with _disk(part):
                 file.write(data)
-                file.truncate()
             done += len(data)
             shown.update(len(data))
             if time.monotonic() - last > _SECONDS_BETWEEN_LINES:

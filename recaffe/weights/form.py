@@ -46,11 +46,12 @@ def _read(file: Path) -> tuple[pb.NetParameter | None, str]:
         return None, "HDF5, as published"
     text = kinds.is_text(data)
     net = _of_text(data, file) if text else _of_binary(data, file)
+    del data  # as large as the net
     older = bool(net.layers)
     if older:
         try:
             upgrade_net(net)
-        except NetError as error:
+        except (NetError, UnicodeDecodeError) as error:  # C++ carries over any bytes of a name
             raise WeightsError(f"{file}: {error}") from error
     if not any(layer.blobs for layer in net.layer):
         raise WeightsError(f"{file} holds no weights: none of its layers has blobs.")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import lmdb
 import numpy as np
+from google.protobuf import text_format
 from PIL import Image
 
 from recaffe import mean
@@ -17,6 +18,7 @@ from recaffe.config import ROOT
 from recaffe.model import PARTS
 from recaffe.net import hdf5, weights
 from recaffe.net.state import State, write_state
+from recaffe.proto import caffe_pb2 as pb
 from tests import records
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -51,7 +53,12 @@ def _seeds(folder: Path) -> dict[str, list[bytes]]:
         "config": [(ROOT / "config" / name).read_bytes() for name in ("config.yaml", "demo.yaml")],
         "pickle": [pickle.dumps({"conv1": [np.ones((2, 3), np.float32)]}, protocol) for protocol in (0, 2, 4)],
         "note": _notes(),
+        "published": [(GOLDEN / "formats" / "all_v0.caffemodel").read_bytes(), *_texts(models[:1]), *models],
     }  # fmt: skip
+
+
+def _texts(models: list[bytes]) -> list[bytes]:
+    return [text_format.MessageToString(pb.NetParameter.FromString(m)).encode() for m in models]
 
 
 def _notes() -> list[bytes]:

@@ -24,6 +24,7 @@ from recaffe.net.upgrade.files import upgrade_file
 from recaffe.net.upgrade.tree import upgrade_solver_tree, upgrade_tree
 from recaffe.packages import pickled
 from recaffe.proto import caffe_pb2 as pb
+from recaffe.weights import form
 
 # A folder in memory: the fuzzer writes thousands of files a second.
 _SHM = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -77,6 +78,13 @@ def upgrade(data: bytes) -> None:
 def caffemodel(data: bytes) -> None:
     """Weights, binary or HDF5."""
     weights.read(_file(data))
+
+
+def published(data: bytes) -> None:
+    """A caffemodel from elsewhere, brought up to date."""
+    out = Path(_FOLDER.name) / "out.caffemodel"
+    form.install(_file(data), out)
+    weights.read(out)
 
 
 def solverstate(data: bytes) -> None:
@@ -160,7 +168,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "net": net, "solver": solver, "upgrade": upgrade, "caffemodel": caffemodel,
     "solverstate": solverstate, "datum": record, "lmdb": database, "mean": mean_file,
     "picture": picture, "lists": lists, "own_lists": own_lists, "config": settings,
-    "pickle": pickle, "note": note,
+    "pickle": pickle, "note": note, "published": published,
 }  # fmt: skip
 
 
