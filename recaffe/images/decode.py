@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +46,12 @@ class Picture:
 def read(path: Path | str) -> bytes:
     """The file's bytes; raises `RejectError` with the reason."""
     try:
+        mode = Path(path).stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise RejectError("is a folder")
+        if not stat.S_ISREG(mode):  # also behind a link: to read it may never end
+            raise RejectError("is a pipe, a device or a socket")
         data = Path(path).read_bytes()
-    except IsADirectoryError:
-        raise RejectError("is a folder") from None
     except FileNotFoundError:
         if Path(path).is_symlink():
             raise RejectError("symbolic link to nowhere") from None

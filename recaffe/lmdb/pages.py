@@ -28,6 +28,7 @@ _NOWHERE = 0xFFFFFFFFFFFFFFFF  # the root of an empty tree
 _NODE = 8  # bytes of a node's header
 _INTEGER_KEY, _NO_FOLDER = 0x08, 0x4000
 _PAGE_SIZES = [1 << n for n in range(9, 16)]
+_MOST_PAGES = 1 << 48  # a branch has 48 bits for a page's number
 _MAX_DEPTH = 32  # LMDB's own limit, the size of its cursors' stack
 
 
@@ -97,6 +98,8 @@ def _meta(page: bytes, number: int) -> _Meta:
     last, transaction = _TAIL.unpack_from(page, at + 2 * _DB.size)
     if page_size not in _PAGE_SIZES:
         raise _DamagedError(f"its pages have {page_size} bytes")
+    if last >= _MOST_PAGES:
+        raise _DamagedError(f"it says that it has {last + 1} pages")
     # The flags of the free pages' tree share their field with the environment's, of which a fixed
     # address in memory and several values a key are none that Caffe writes.
     if main_flags or free_flags & ~_NO_FOLDER != _INTEGER_KEY:

@@ -22,6 +22,7 @@ from tests.fuzz.seeds import seeds
 MUTATIONS = 300  # of each target
 SLOW = {"config": 20, "net": 120, "upgrade": 150}  # these take ten times as long for each
 SECONDS, ADDRESS_SPACE = 5, 4 << 30
+RESIDENT = 512  # MiB: libraries and seeds take 160, and no input may add much
 _ODD = (b"\0" * 8, b"\xff" * 8, b"\x80" * 10, b"\xff\xff\xff\x7f", b"{" * 40, b"\n", b'"', b"../")
 
 
@@ -53,7 +54,7 @@ def main() -> int:
     """0, or 1 with the first find on stderr."""
     factor = int(sys.argv[1]) / MUTATIONS if len(sys.argv) > 1 else 1
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
-    runs = taken = 0
+    runs = taken = peak = 0
     for name, whole in seeds().items():
         rng = random.Random(name)
         inputs = [*whole, *mutations(whole, int(SLOW.get(name, MUTATIONS) * factor), rng)]
@@ -65,7 +66,9 @@ def main() -> int:
             signal.alarm(0)
             runs, taken = runs + 1, taken + good
             assert time.monotonic() - began < SECONDS, "too slow"
-    print(f"{runs} inputs, {taken} taken, {runs - taken} refused")
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+            assert peak < RESIDENT, f"{peak} MiB"
+    print(f"{runs} inputs, {taken} taken, {runs - taken} refused, {peak} MiB at most")
     return 0
 
 
