@@ -96,6 +96,17 @@ def write_aside(path: Path | str) -> Iterator[Path]:
         _remove(aside)
 
 
+def nearest(path: Path | str) -> Path:
+    """The folder itself, or the first above it that is there."""
+    path = Path(path).absolute()
+    return next(p for p in (path, *path.parents) if p.is_dir())
+
+
+def free_space(path: Path | str) -> int:
+    """Bytes that are free where a folder is, or where it would be made."""
+    return shutil.disk_usage(nearest(path)).free
+
+
 def is_alive(pid: int) -> bool:
     """Whether there is a process of that number on this machine."""
     try:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from recaffe.engines import cards
 from recaffe.engines.cards import Build, Version, dotted, version_of
 from recaffe.errors import MachineError, RecaffeError
 
-_SECONDS = 60  # a driver that wakes up its cards takes some
+patience = 60.0  # seconds for nvidia-smi: a driver that wakes up its cards takes some
 _CPU = "Or train on the CPU: device: cpu."
 _TORCH_REMEDY = "Use a PyTorch built for it, or the image recaffe:gpu (runtime: docker; docs/gpus.md has a table)."
 _CAFFE_REMEDY = (
@@ -62,11 +63,24 @@ def found() -> list[Card]:
     return out
 
 
+def gigabytes() -> dict[int, float]:
+    """Memory of the cards by their index, in GB; a card that doesn't say isn't among them.
+
+    Raises `MachineError` as `found` does.
+    """
+    out = {}
+    for line in _ask("index,memory.total").splitlines():
+        index, _, size = line.partition(",")
+        with suppress(ValueError, IndexError):  # a card may answer [N/A]
+            out[int(index)] = float(size.split()[0]) * 2**20 / 1e9
+    return out
+
+
 def _ask(fields: str) -> str:
     try:
         done = subprocess.run(
             ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"],
-            capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False,
+            capture_output=True, text=True, errors="replace", timeout=patience, check=False,
         )  # fmt: skip
     except FileNotFoundError as error:
         raise MachineError(

@@ -122,7 +122,7 @@ def read_classes(inventory: Path) -> list[str]:
 
 
 def _from_folder(root: Path) -> tuple[list[Item], list[str]]:
-    top = _subfolders(root)
+    top = subfolders(root)
     if "train" in top and {"val", "test"} & set(top):
         items: list[Item] = []
         for split in SPLITS:
@@ -133,12 +133,22 @@ def _from_folder(root: Path) -> tuple[list[Item], list[str]]:
     return items, sorted({i.label for i in items})
 
 
-def _subfolders(folder: Path) -> list[str]:
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted; not what systems leave behind."""
+    return _entries(folder, folders=True)
+
+
+def files(folder: Path) -> list[str]:
+    """Names of all else in a folder."""
+    return _entries(folder, folders=False)
+
+
+def _entries(folder: Path, *, folders: bool) -> list[str]:
     try:
-        names = [e.name for e in os.scandir(folder) if e.is_dir() and not _is_clutter(e.name)]
+        entries = os.scandir(folder)
+        return sorted(e.name for e in entries if e.is_dir() == folders and not _is_clutter(e.name))
     except OSError as error:
         raise DataError(f"images: {folder} can't be read: {error.strerror}.") from error
-    return sorted(names)
 
 
 def _is_clutter(name: str) -> bool:
@@ -147,7 +157,7 @@ def _is_clutter(name: str) -> bool:
 
 def _classes(root: Path, folder: Path, split: str) -> list[Item]:
     items: list[Item] = []
-    classes = _subfolders(folder)
+    classes = subfolders(folder)
     if not classes:
         raise DataError(
             f"images: {folder} has no class folders. recaffe wants one folder a class, "
@@ -186,7 +196,7 @@ def _from_lists(images: dict[str, Any]) -> tuple[list[Item], list[str]]:
             root = images[split].get("root") or str(file.parent)
             if not Path(root).is_dir():
                 raise DataError(f"images.{split}.root: there is no folder {Path(root).absolute()}.")
-            for number, path, label in _read_list(file):
+            for number, path, label in read_list(file):
                 where = f"{file}, line {number}"
                 _check_inside(root, path, where)
                 raw.append((root, path, split, label, where))
@@ -210,7 +220,11 @@ def _from_lists(images: dict[str, Any]) -> tuple[list[Item], list[str]]:
     return [Item(root, path, split, names[label]) for root, path, split, label, _ in raw], names
 
 
-def _read_list(file: Path) -> Iterator[tuple[int, str, int]]:
+def read_list(file: Path) -> Iterator[tuple[int, str, int]]:
+    """Line number, path and label of each line of a list in Caffe's format.
+
+    Raises `DataError` for a file or a line that can't be read.
+    """
     try:
         lines = file.read_bytes().decode("utf-8").splitlines()
     except OSError as error:

@@ -86,7 +86,7 @@ def _seen(
     finally:  # also when it is stopped, for the next one to go on from there
         there = {row["sha256"] for row in rows}
         scanned.remember(memory, recipe, {k: v for k, v in known.items() if k in there})
-    return [_name_problem(r) or said.get(id(r)) or known[r["sha256"]] for r in rows]
+    return [name_problem(r["path"]) or said.get(id(r)) or known[r["sha256"]] for r in rows]
 
 
 def look(row: dict[str, str], settings: dict[str, Any]) -> tuple[Seen, bool]:
@@ -106,8 +106,9 @@ def look(row: dict[str, str], settings: dict[str, Any]) -> tuple[Seen, bool]:
         return str(error), True
 
 
-def _name_problem(row: dict[str, str]) -> str:
-    if any(c in row["path"] for c in "\n\r") or not _is_utf8(row["path"]):
+def name_problem(path: str) -> str:
+    """Why a picture of that path can't be listed; "" if it can."""
+    if any(c in path for c in "\n\r") or not _is_utf8(path):
         return "file name with a line break or letters that are not UTF-8"
     return ""
 
