@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from recaffe import __version__, progress, stop
@@ -22,6 +23,7 @@ from recaffe.net import kinds
 TIMEOUT = 30.0  # seconds without a byte
 PAUSE = 0.5  # seconds before the second attempt; twice as long before each next one
 ATTEMPTS = 3  # in a row that brought no byte
+_WRITTEN = "%:/?#[]@!$&'()*+,;=~"
 _CHUNK = 1 << 18
 _SECONDS_BETWEEN_LINES = 10.0
 _OVER = (408, 425, 429, 500, 502, 503, 504)  # a server's states that pass
@@ -68,7 +70,8 @@ def _attempt(url: str, part: Path, size: int, mixed: bool) -> None:
         headers["Range"] = f"bytes={have}-"
         if validator:
             headers["If-Range"] = validator
-    with _opened(Request(url, headers=headers), part) as answer:
+    # A URL as people write it may have blanks and letters beyond ASCII.
+    with _opened(Request(quote(url, safe=_WRITTEN), headers=headers), part) as answer:
         at, total = _span(answer, have)
         if at != have:
             if at:

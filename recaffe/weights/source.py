@@ -101,7 +101,10 @@ def of_net(net: str) -> Source:
 
 def of_url(url: str, sha256: str = "") -> Source:
     """Weights at a URL; `sha256` may be empty. Raises `ConfigError` for a URL that can't be fetched."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that isn't closed
+        parts = urlsplit("")
     if parts.scheme not in _SCHEMES or not parts.path.strip("/"):
         raise ConfigError(
             f"weights: {url} is no URL of a file; allowed are {', '.join(f'{s}://…' for s in _SCHEMES)}."
