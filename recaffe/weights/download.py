@@ -80,7 +80,7 @@ def _attempt(url: str, part: Path, size: int, mixed: bool) -> None:
         if size and total and total != size:
             raise Refused(f"it has {total:,} bytes, not {size:,} as published")
         with _disk(part):
-            _note_down(part, url, answer.headers, total)
+            _note_down(part, url, answer.headers)
             _check_room(part, (total or size) - have)
         _copy(answer, part, have, total or size)
     if _length(part) < (total or size):
@@ -92,11 +92,9 @@ def _begun(url: str, part: Path, mixed: bool) -> tuple[int, str]:
     have = _length(part)
     try:
         note = json.loads(_note(part).read_text(encoding="utf-8"))
-        same, validator, total = note["url"] == url, note["validator"], note["total"]
+        same, validator = note["url"] == url, note["validator"]
     except (OSError, ValueError, KeyError, TypeError):
-        same, validator, total = False, "", 0
-    if total and have >= total:  # as long as it was to be, and yet not taken
-        return 0, ""
+        same, validator = False, ""
     if same and validator:
         return have, validator
     return (have, "") if mixed else (0, "")
@@ -172,11 +170,11 @@ def _is_page(data: bytes, answer: Any) -> bool:
     return "HTML" in kinds.describe(data) or kind.startswith("text/html")
 
 
-def _note_down(part: Path, url: str, headers: Any, total: int) -> None:
+def _note_down(part: Path, url: str, headers: Any) -> None:
     """What must be the same for an attempt to go on. A weak ETag doesn't speak of bytes."""
     tag = headers.get("ETag", "")
     validator = tag if tag.startswith('"') else headers.get("Last-Modified", "")
-    write_json(_note(part), {"url": url, "validator": validator, "total": total})
+    write_json(_note(part), {"url": url, "validator": validator})
 
 
 def _check_room(part: Path, wanted: int) -> None:

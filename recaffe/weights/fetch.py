@@ -73,7 +73,8 @@ def _from(source: Source, url: str) -> None:
     part = path.with_name(f"{path.name}.part")
     resumed = part.exists()
     try:
-        download.download(url, part, source.size, mixed=bool(source.hash))
+        if not (resumed and source.hash and not cache.mismatch(source, part)):
+            download.download(url, part, source.size, mixed=bool(source.hash))
         wrong = _wrong(source, part)
         if wrong and resumed:  # the beginning may have been another file's
             download.forget(part)

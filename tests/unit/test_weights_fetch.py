@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,35 @@ def test_a_file_whose_note_a_kill_prevented_is_not_fetched_again(server: Server)
     assert len(server.asked) == 1
 
 
+def test_a_whole_file_that_a_kill_left_unchecked_is_not_fetched_again(server: Server) -> None:
+    wanted = source(f"{server.url}/n")
+    cache.path_of(wanted).parent.mkdir(parents=True)
+    cache.path_of(wanted).with_name("n.caffemodel.part").write_bytes(MODEL)
+    assert fetch.get(wanted)[0].read_bytes() == MODEL
+    assert server.asked == []
+
+
+def test_what_another_process_fetched_meanwhile_is_taken(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs").write_bytes(MODEL)
+    wanted = source(f"{server.url}/n", sha256="", size=0)
+    locked = cache.locked
+
+    @contextmanager
+    def after_another(of: Source) -> Iterator[None]:
+        with monkeypatch.context() as free:
+            free.setattr(cache, "locked", locked)
+            cache.add(of, tmp_path / "theirs", "another process")
+        with locked(of):
+            yield
+
+    monkeypatch.setattr(cache, "locked", after_another)
+    path, note = fetch.get(wanted)
+    assert (path.read_bytes(), note.came_from) == (MODEL, "another process")
+    assert server.asked == []
+
+
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -134,11 +164,14 @@ def test_a_later_command_goes_on_as_well_and_from_another_place(server: Server) 
     assert server.asked[-1] == ("b", "bytes=1000-")
 
 
-def test_a_file_that_changed_on_the_server_meanwhile_is_begun_anew(server: Server) -> None:
-    server.files["n"] = Served(OTHER, cuts=[1000, 0, 0, 0])
+@pytest.mark.parametrize("etags", [('"one"', '"two"'), ("", "")])
+def test_a_file_that_changed_on_the_server_meanwhile_is_begun_anew(
+    etags: tuple[str, str], server: Server
+) -> None:
+    server.files["n"] = Served(OTHER, cuts=[len(OTHER) // 2, 0, 0, 0], etag=etags[0])
     wanted = source(f"{server.url}/n", sha256="", size=0)
     refused(wanted)
-    server.files["n"] = Served(MODEL, etag='"two"')
+    server.files["n"] = Served(MODEL, etag=etags[1])
     assert fetch.get(wanted)[0].read_bytes() == MODEL
 
 
