@@ -62,6 +62,7 @@ def prepare(
     tree = upgraded.tree
     done = trainable.make_trainable(tree, str(net_file), run["heads"])
     done += trainable.feed_both_phases(tree, str(net_file))
+    trainable.name_losses(tree, str(net_file))
     patched = patch.patch(
         tree,
         patch.PatchSettings(

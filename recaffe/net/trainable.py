@@ -46,6 +46,19 @@ def feed_both_phases(tree: Message, source: str) -> list[str]:
     return [f"{source} has one data layer, {data[0].name!r}: it got one for each phase"]
 
 
+def name_losses(tree: Message, source: str) -> None:
+    """Give each loss without a top one of the layer's name: Caffe's log calls all of them `(automatic)`."""
+    net = to_net(tree, source)
+    taken = {blob for layer in net.layer for blob in (*layer.bottom, *layer.top)}
+    for layer in tree.messages("layer"):
+        if layer.get("type") in graph.LOSSES and not layer.values("top"):
+            name = str(layer.get("name"))
+            while name in taken:
+                name += "_loss"
+            taken.add(name)
+            layer.set("top", name)
+
+
 def make_trainable(tree: Message, source: str, heads: Sequence[str] = ()) -> list[str]:
     """Give a deploy net, in today's form, data layers and a loss, in place; returns what was done.
 

@@ -14,6 +14,7 @@ from recaffe.errors import NetError
 from recaffe.net import graph, parse, prepare
 from recaffe.net.prepare import walk_train
 from recaffe.net.prototxt import parse as parse_text
+from recaffe.proto import caffe_pb2 as pb
 
 DATA = "".join(
     f"""layer {{ name: "data" type: "Data" top: "data" top: "label" include {{ phase: {phase} }}
@@ -194,3 +195,13 @@ def test_several_data_layers_that_serve_both_phases_are_told(tmp_path: Path) -> 
     text = f"layer{both}" + f"layer{both}".replace('"data"', '"more"').replace("label", "l")
     with pytest.raises(NetError, match="'data' serves TRAIN and TEST at once"):
         prepared(text + fc("low", "data") + loss("low"), tmp_path)
+
+
+@pytest.mark.parametrize(("name", "top"), [("loss", "loss"), ("low", "low_loss")])
+def test_a_loss_without_a_top_gets_one_that_logs_can_name(
+    name: str, top: str, tmp_path: Path
+) -> None:
+    nameless = f'layer {{ name: "{name}" type: "SoftmaxWithLoss" bottom: "low" bottom: "label" }}\n'
+    made = prepared(DATA + fc("low", "data") + nameless, tmp_path)
+    layers = graph.of_phase(parse.to_net(parse_text(made.train_val)), pb.TEST)
+    assert graph.judges(layers)[1] == top
