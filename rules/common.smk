@@ -22,6 +22,8 @@ CONTAINER = str(config.pop("container", "")) or os.path.relpath(
     Path(workflow.basedir, "docker", "recaffe-cpu.sif")
 )
 CONDA = "../envs/tools.yaml"
+# Whether rules run in the image.
+IN_IMAGE = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
 
 
 def checked(function, *args):
@@ -84,8 +86,7 @@ def images():
 
 def check_engines():
     """Real Caffe must be on this machine, unless the jobs or the trainings run in an image that has it."""
-    method = workflow.deployment_settings.deployment_method
-    if workflow.is_main_process and DeploymentMethod.APPTAINER not in method:
+    if workflow.is_main_process and not IN_IMAGE:
         for run in RUNS.values():
             if run["engine"] == "caffe" and run["runtime"] == "host":
                 checked(find.find)

@@ -3,7 +3,6 @@ import shlex
 
 from recaffe import provenance
 from recaffe.weights import cache
-from snakemake.settings.types import DeploymentMethod
 
 
 def folders_outside():
@@ -30,7 +29,7 @@ def show(folder):
         workflow.deployment_settings.apptainer_args += option
 
 
-if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+if IN_IMAGE:
     if "://" not in CONTAINER and not Path(CONTAINER).exists():
         raise WorkflowError(
             f"There is no image {os.path.abspath(CONTAINER)}, which --use-singularity runs the rules in. `make images` "
