@@ -22,6 +22,7 @@ from recaffe.images import inventory
 from recaffe.images.inventory import SPLITS
 from recaffe.lmdb import read
 from recaffe.lmdb.datum import parse_datum
+from recaffe.lmdb.parts import to_remove
 from recaffe.lmdb.write import Entry, read_list
 from recaffe.progress import progress
 from recaffe.provenance import CHAIN, DATA_FILES, RUN_FILES, SUMS, digest_of, own_sum
@@ -110,7 +111,10 @@ def _remedy(folder: Path, name: str) -> str:
     files = [] if name in _LISTED else _REMOVE.get(name, [name])
     if name in (SUMS, "summary.txt") or name.endswith(f"/{CHAIN}"):
         files = []
-    paths = [str(folder / file) for file in dict.fromkeys([*files, _LAST])]
+    paths = [str(folder / file) for file in files]
+    if name.removesuffix(".json").endswith("_lmdb"):
+        paths += map(str, to_remove(folder / name.removesuffix(".json")))
+    paths = list(dict.fromkeys([*paths, str(folder / _LAST)]))
     listed = paths[0] if len(paths) == 1 else f"{', '.join(paths[:-1])} and {paths[-1]}"
     return f"Remove {listed}, then {AGAIN}."
 

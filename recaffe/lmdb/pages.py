@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from recaffe.errors import DataError
+from recaffe.lmdb.parts import remedy
 
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _HEADER = struct.Struct("<QHHHH")  # page number, pad, flags, lower, upper
@@ -63,9 +64,7 @@ def check(path: Path | str) -> None:
     except OSError as error:
         raise DataError(f"{path} is no LMDB: {file}: {error.strerror}.") from error
     except _DamagedError as error:
-        raise DataError(
-            f"{path} can't be opened as an LMDB: {error}. Remove it and run again."
-        ) from error
+        raise DataError(f"{path} can't be opened as an LMDB: {error}. {remedy(path)}") from error
 
 
 def _check(fd: int, size: int) -> None:

@@ -18,6 +18,7 @@ from recaffe import real_caffe
 from recaffe.errors import DataError, is_out_of_memory
 from recaffe.lmdb import pages
 from recaffe.lmdb.datum import parse_datum, pixels
+from recaffe.lmdb.parts import parts, remedy
 from recaffe.progress import progress
 
 # An environment must not be opened twice in a process: (device, inode) → it and its users.
@@ -37,7 +38,7 @@ def open_lmdb(path: Path | str) -> Iterator[lmdb.Environment]:
     except lmdb.Error as error:  # damage that shows only when a record is read
         if is_out_of_memory(error):
             raise
-        raise DataError(f"{path} is broken: {error}. Remove it and run again.") from error
+        raise DataError(f"{path} is broken: {error}. {remedy(path)}") from error
     finally:
         with _lock:
             env, users = _open.pop(key)
@@ -69,16 +70,7 @@ def _environment(path: Path | str) -> lmdb.Environment:
     except lmdb.Error as error:
         if is_out_of_memory(error):  # no room in the address space for the map of the file
             raise
-        raise DataError(
-            f"{path} can't be opened as an LMDB: {error}. Remove it and run again."
-        ) from error
-
-
-def shards(path: Path | str) -> list[Path]:
-    """The LMDB itself or, where it is a folder of numbered ones, those in order."""
-    folder = Path(path)
-    found = [p for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
-    return sorted(found, key=lambda p: int(p.name)) or [folder]
+        raise DataError(f"{path} can't be opened as an LMDB: {error}. {remedy(path)}") from error
 
 
 class Records:
@@ -126,7 +118,7 @@ class Records:
 def open_records(path: Path | str) -> Iterator[Records]:
     """The records of an LMDB or of a folder of shards; raises `DataError` as `open_lmdb` does."""
     with ExitStack() as stack:
-        envs = [stack.enter_context(open_lmdb(p)) for p in shards(path)]
+        envs = [stack.enter_context(open_lmdb(p)) for p in parts(path)]
         yield Records(path, envs, stack)
 
 
@@ -185,16 +177,15 @@ def check(path: Path | str) -> None:
     All of it is read, as fast as it is hashed.
     """
     note = Path(f"{path}.json")
-    remedy = f"Remove {path} and run the same command again."
     try:
         wanted = json.loads(note.read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{note}, the note of what {path} holds, can't be read. {remedy}"
+            f"{note}, the note of what {path} holds, can't be read. {remedy(path)}"
         ) from error
     if _digest_of(digests(path, f"check {Path(path).name}")) != wanted:
         raise DataError(
-            f"{path} has changed since it was written: {note} has another digest. {remedy}"
+            f"{path} has changed since it was written: {note} has another digest. {remedy(path)}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,16 @@ def verify(small: Small) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def follow(said: str, small: Small) -> None:
+    """Remove what verify, or a workflow that failed, says."""
+    advised = {
+        word.rstrip(",")
+        for line in said.splitlines()
+        for word in re.split(", then run| and run", line.partition(". Remove ")[2])[0].split()
+    } - {"and"}
+    subprocess.run(["rm", "-r", *sorted(advised)], cwd=small.folder, check=True)
+
+
 def test_following_the_advice_of_verify_mends_the_results(finished: Small, tmp_path: Path) -> None:
     small = finished.copy(tmp_path / "own")
     right = small.artifacts()
@@ -46,12 +57,7 @@ def test_following_the_advice_of_verify_mends_the_results(finished: Small, tmp_p
     assert status == 1
     for name in DAMAGED:
         assert f"{name.removesuffix('/data.mdb')}: " in said, name
-    advised = {
-        word.rstrip(",")
-        for line in said.splitlines()
-        for word in line.partition(". Remove ")[2].partition(", then run")[0].split()
-    } - {"and"}
-    subprocess.run(["rm", "-r", *sorted(advised)], cwd=small.folder, check=True)
+    follow(said, small)
     small.run()
     assert verify(small) == (0, "")
     assert small.artifacts() == right
