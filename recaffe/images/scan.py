@@ -117,8 +117,10 @@ def describe(picture: Picture) -> dict[str, Any]:
     """Pixel hash, perceptual hash, thumbnail and shape of a decoded picture."""
     rgb = picture.rgb
     height, width = rgb.shape[:2]
+    pixels = hashlib.sha256(f"{height}x{width}".encode())
+    pixels.update(np.ascontiguousarray(rgb).data)
     return {
-        "pixels": hashlib.sha256(f"{height}x{width}".encode() + rgb.tobytes()).hexdigest()[:32],
+        "pixels": pixels.hexdigest()[:32],
         "phash": perceptual_hash(rgb),
         "thumb": cv2.resize(rgb, (4, 4), interpolation=cv2.INTER_AREA).tobytes().hex(),
         "format": picture.format,
