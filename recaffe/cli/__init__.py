@@ -20,7 +20,7 @@ from recaffe.errors import Interrupted, RecaffeError
 
 COMMANDS = (
     "train", "test", "time", "predict", "summary", "draw", "upgrade", "convert", "import", "weights",
-    "verify", "why", "init",
+    "verify", "why", "init", "doctor",
 )  # fmt: skip
 
 

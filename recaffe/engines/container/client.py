@@ -58,13 +58,13 @@ _REFUSALS = (
 
 
 @contextmanager
-def connected() -> Iterator[DockerClient]:
-    """A client for DOCKER_HOST, or for the machine's own socket.
+def connected(timeout: float = 60.0) -> Iterator[DockerClient]:
+    """A client for DOCKER_HOST, or for the machine's own socket; `timeout` in seconds an answer.
 
     Raises `MachineError` if nothing answers there, or this user may not ask.
     """
     try:
-        client = DockerClient.from_env()
+        client = DockerClient.from_env(timeout=timeout)
     except DockerException as error:
         raise _no_engine(error) from error
     with closing(client):
