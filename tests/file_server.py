@@ -17,7 +17,6 @@ class Served:
     data: bytes
     ranges: bool = True
     etag: str = '"one"'
-    kind: str = "application/octet-stream"
     length: bool = True  # whether it says how long the file is
     cuts: list[int] = field(default_factory=list)  # bytes after which each answer breaks off
     states: list[int] = field(default_factory=list)  # what the first answers are instead
@@ -56,7 +55,6 @@ def running(**files: Served) -> Iterator[Server]:
             if partial:
                 last, whole = len(file.data) - 1, len(file.data)
                 self.send_header("Content-Range", f"bytes {first}-{last}/{whole}")
-            self.send_header("Content-Type", file.kind)
             self.send_header("ETag", file.etag)
             if file.length:
                 self.send_header("Content-Length", str(len(body)))

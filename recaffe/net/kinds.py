@@ -37,6 +37,11 @@ def is_text(data: bytes) -> bool:
     return re.search(r"[\x00-\x08\x0e-\x1f\x7f]", text) is None
 
 
+def is_page(data: bytes) -> bool:
+    """Whether bytes begin as an HTML page does."""
+    return data[:1024].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
+
+
 def not_utf8(data: bytes) -> str | None:
     """Where text in another encoding, such as Latin-1, stops being UTF-8; None for other files."""
     if not is_text(data.decode("latin-1").encode()):
@@ -58,8 +63,7 @@ def describe(data: bytes) -> str:
         if data.startswith(magic):
             return name
     if is_text(data):
-        start = data[:1024].lstrip().lower()
-        if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        if is_page(data):
             return "an HTML page, such as a failed download leaves"
         if re.search(rb"^\s*\w+\s*(:|\{)", data, re.MULTILINE):
             return "a prototxt (text)"

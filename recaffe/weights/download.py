@@ -44,13 +44,14 @@ def download(url: str, part: Path, size: int, mixed: bool) -> None:
     with, since the whole will be checked by a digest. Raises `Refused`, after some attempts where the
     network is at fault; `MachineError` for a disk that is full or can't be written.
     """
-    failures = 0
+    failures, most = 0, _length(part)
     while True:
-        before = _length(part)
         try:
             return _attempt(url, part, size, mixed)
         except _Cut as cut:
-            failures = 0 if _length(part) > before else failures + 1
+            # A part that is thrown away and comes again is no progress.
+            failures = 0 if _length(part) > most else failures + 1
+            most = max(most, _length(part))
             if failures == ATTEMPTS:
                 raise Refused(str(cut)) from cut
             time.sleep(PAUSE * 2**failures if failures else 0)
@@ -151,7 +152,7 @@ def _copy(answer: Any, part: Path, have: int, total: int) -> None:
                 raise _Cut(f"the connection broke after {done:,} bytes ({error})") from error
             if not data:
                 return
-            if not done and _is_page(data, answer):
+            if not done and kinds.is_page(data):
                 raise Refused(
                     "it answers with an HTML page; the file is to be fetched by hand there"
                 )
@@ -163,11 +164,6 @@ def _copy(answer: Any, part: Path, have: int, total: int) -> None:
                 last = time.monotonic()
                 of = f" of {total / 1e6:,.0f}" if total else ""
                 progress.line(f"fetch: {done / 1e6:,.0f}{of} MB")
-
-
-def _is_page(data: bytes, answer: Any) -> bool:
-    kind = answer.headers.get("Content-Type", "")
-    return "HTML" in kinds.describe(data) or kind.startswith("text/html")
 
 
 def _note_down(part: Path, url: str, headers: Any) -> None:

@@ -31,8 +31,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cache.FOLDER, str(tmp_path / "cache"))
     monkeypatch.delenv(MIRRORS, raising=False)
     monkeypatch.setattr(download, "PAUSE", 0.001)
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "*")
 
 
 @pytest.fixture
@@ -251,8 +250,12 @@ def test_a_folder_is_a_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 REFUSALS = {
     "not there": (None, "the server answers 404"),
     "forbidden": (Served(MODEL, states=[403]), "the server answers 403"),
-    "a page": (Served(HTML, kind="text/html", length=False), "answers with an HTML page"),
-    "a page of another type": (Served(HTML, length=False), "answers with an HTML page"),
+    "a page": (Served(HTML, length=False), "answers with an HTML page"),
+    "a page that says how long it is": (Served(HTML), "it has 74 bytes, not"),
+    "a page that begins oddly": (
+        Served(b"<!-- --> " + HTML, length=False),
+        "it has fewer bytes than are here already",
+    ),
     "another size": (Served(MODEL + b"x"), f"bytes, not {len(MODEL):,} as published"),
     "another file": (Served(OTHER), "its SHA-256 is"),
     "always cut": (Served(MODEL, cuts=[0] * 9), "the connection was cut after 0 of"),

@@ -51,6 +51,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mirror").mkdir()
     monkeypatch.setenv("RECAFFE_WEIGHTS", str(tmp_path / "cache"))
     monkeypatch.setenv("RECAFFE_MIRRORS", str(tmp_path / "mirror"))
+    monkeypatch.setenv("no_proxy", "*")
     return tmp_path / "mirror"
 
 
