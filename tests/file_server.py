@@ -69,7 +69,7 @@ def running(**files: Served) -> Iterator[Server]:
                 return 0
             if self.headers.get("If-Range", file.etag) != file.etag:
                 return 0
-            first = int(match.group(1)) + file.shift
+            first = max(0, int(match.group(1)) + file.shift)
             return first if first < len(file.data) else -1
 
         def log_message(self, format: str, *args: object) -> None:

@@ -149,6 +149,26 @@ def test_whatever_is_cut_what_arrives_is_the_file_or_nothing(
     raise AssertionError("it never arrived")
 
 
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    data=st.binary(max_size=200),
+    cuts=st.lists(st.integers(0, 200), max_size=4),
+    ranges=st.booleans(),
+    length=st.booleans(),
+    shift=st.integers(-3, 3),
+    about=st.sampled_from([{}, {"size": 0}, {"sha256": ""}, {"sha256": "", "size": 0}]),
+)
+def test_whatever_another_file_is_and_however_it_comes_it_is_refused(
+    server: Server, data: bytes, cuts: list[int], ranges: bool, length: bool, shift: int,
+    about: dict[str, object],
+) -> None:  # fmt: skip
+    served = Served(data, ranges=ranges, length=length, cuts=list(cuts), shift=shift)
+    server.files["n"] = served
+    assert "could not be fetched" in refused(source(f"{server.url}/n", **about))
+
+
 def test_a_cut_file_is_gone_on_with_where_it_ended(server: Server) -> None:
     server.files["n"] = Served(MODEL, cuts=[1000, 2000])
     fetch.get(source(f"{server.url}/n"))
