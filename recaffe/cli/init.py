@@ -49,7 +49,8 @@ def main(args: argparse.Namespace) -> int:
     odd = problems.find(seen, settings["images"], settings["scan"])
     print("\n".join(show.lines(seen, odd)), flush=True)
     choices = choose.choose(seen, here, settings["scan"])
-    text = write.text_of(write.dataset_of(args.folder), images, show.summary(seen, odd), choices)
+    name = write.dataset_of(args.folder, args.out)
+    text = write.text_of(name, images, show.summary(seen, odd), choices)
     if args.dry_run:
         print(f"\n{text}", end="")
         return 0

@@ -21,7 +21,9 @@ def gpus(about: About) -> Iterator[Finding]:
         there = preflight.visible(preflight.found())
     except MachineError as error:
         there = []
-        yield Finding("GPU", "missing", f"{error} Trainings run on the CPU.")
+        absent = any(words in str(error) for words in ("no nvidia-smi", "finds no card"))
+        said = f"{error} Trainings run on the CPU."
+        yield Finding("GPU", "missing" if absent else "problem", said)
     else:
         if there:
             yield Finding("GPU", "ok", "; ".join(map(_named, there)))

@@ -36,9 +36,10 @@ def refuse_existing(out: Path, force: bool) -> None:
         )
 
 
-def dataset_of(place: Path) -> str:
-    """A name of the data set, from the folder's or file's."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", place.resolve().stem).strip("_.-")
+def dataset_of(place: Path, out: Path) -> str:
+    """A name of the data set: the config's own, or the pictures' where that is config.yaml."""
+    named = place.resolve().stem if out.stem == "config" else out.stem
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", named).strip("_.-")
     return name or "mine"
 
 

@@ -239,7 +239,7 @@ def test_a_driver_that_hangs_costs_its_patience_only(
     program("nvidia-smi", "exec /bin/sleep 600")
     monkeypatch.setattr(preflight, "patience", 0.2)
     said = by_name(engines.gpus(about()))
-    assert said["GPU"].state == "missing" and "timed out" in said["GPU"].said
+    assert said["GPU"].state == "problem" and "timed out" in said["GPU"].said
 
 
 def test_a_card_that_torch_can_not_use_is_told_with_the_reason(

@@ -85,7 +85,7 @@ def test_a_file_that_is_there_is_kept_unless_force_is_given(here: Path, capsys: 
     assert "my.yaml is there already" in said.err and "--force" in said.err
     assert Path("my.yaml").read_text() == "mine" and not said.out
     assert main(["init", "pets", "-o", "my.yaml", "--force"]) == 0
-    assert "dataset: pets" in Path("my.yaml").read_text()
+    assert "dataset: my\n" in Path("my.yaml").read_text()
 
 
 def test_a_dry_run_shows_the_config_and_writes_nothing(here: Path, capsys: Capture) -> None:
