@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -159,8 +160,12 @@ def test_a_change_in_the_lists(finished_lists: Small, tmp_path: Path, change: st
 # ---- settings ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lmdb", [{"width": 20}, {"mode": "crop", "width": 20}, {"gray": True}])
-def test_another_size_or_mode_of_records(finished: Small, tmp_path: Path, lmdb: dict) -> None:
+@pytest.mark.parametrize(
+    "lmdb", [{"width": 20}, {"mode": "crop", "width": 20}, {"gray": True, "encoded": "png"}]
+)
+def test_another_size_mode_or_encoding_of_records(
+    finished: Small, tmp_path: Path, lmdb: dict
+) -> None:
     small = finished.copy(tmp_path / "copy")
     small.change(lmdb=lmdb)
     assert small.run() == everything() - {"scan", "split"}
@@ -248,8 +253,8 @@ def test_words_and_looks_make_only_the_report_and_the_models_card_anew(
     ("stage", "rules"),
     [
         ("REPORT", {"report"}),
-        ("MEAN", {"mean", "train:first", "predict:first", "metrics:first", "report"}),
-        ("EVALUATE", {"predict:first", "metrics:first", "report"}),
+        ("MEAN", {"mean", "report"} | of_run("first", "train", "predict", "metrics", "model")),
+        ("EVALUATE", {"report"} | of_run("first", "predict", "metrics", "model")),
         ("SPLIT", everything() - {"scan"}),
     ],
 )
@@ -261,6 +266,30 @@ def test_a_raised_number_of_a_stage_runs_that_stage(
     stages = small.root / "recaffe" / "stages.py"
     stages.write_text(f"{stages.read_text()}\n{stage} += 1\n")
     assert small.run() == rules
+
+
+def test_another_style_of_plots_makes_only_the_report_anew(finished: Small, tmp_path: Path) -> None:
+    small = finished.copy(tmp_path / "copy")
+    small.root = clone_to(tmp_path / "newer", small.root)
+    figures, stages = (small.root / "recaffe" / n for n in ("report/figures.py", "stages.py"))
+    blue, teal = "#2b6ca3", "#0f8a8a"
+    old = (small.results / "report.html").read_text(encoding="utf-8")
+    figures.write_text(figures.read_text(encoding="utf-8").replace(blue, teal), encoding="utf-8")
+    stages.write_text(f"{stages.read_text(encoding='utf-8')}\nREPORT += 1\n", encoding="utf-8")
+    assert small.run() == {"report"}
+    new = (small.results / "report.html").read_text(encoding="utf-8")
+    assert teal in new and teal not in old
+    assert small.artifacts() == finished.artifacts()
+
+
+def test_another_release_of_recaffe_that_computes_the_same_runs_nothing(
+    finished: Small, tmp_path: Path
+) -> None:
+    small = finished.copy(tmp_path / "copy")
+    small.root = clone_to(tmp_path / "newer", small.root)
+    init = small.root / "recaffe" / "__init__.py"
+    init.write_text(re.sub('(__version__ = )".*"', r'\1"99.0"', init.read_text(encoding="utf-8")))
+    assert small.run() == set()
 
 
 def test_another_container_runs_everything(
