@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -29,10 +30,11 @@ def images_of(place: Path) -> dict[str, Any]:
     Raises `DataError` if there is nothing, a table's columns have unknown names, or a folder has but
     one class folder, which holds folders itself.
     """
+    if not os.access(place, os.R_OK):
+        why = "There is no" if not os.path.lexists(place) else "This user may not read"
+        raise DataError(f"{why} {place.absolute()}. Give a folder of pictures, or a table.")
     if place.is_file():
         return _of_table(place) if place.suffix.lower() in _TABLES else _of_list(place)
-    if not place.is_dir():
-        raise DataError(f"There is no {place.absolute()}. Give a folder of pictures, or a table.")
     folders = inventory.subfolders(place)
     if (place / "train.txt").is_file() and _resolves(place / "train.txt"):
         return _of_list(place / "train.txt")

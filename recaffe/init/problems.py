@@ -34,7 +34,7 @@ def check(survey: Survey) -> None:
 
 def find(survey: Survey, images: dict[str, Any], scan: dict[str, Any]) -> list[str]:
     """All that is odd, most pressing first. `images` and `scan` are the config's, complete."""
-    said = [*_unusable(survey, scan), *_twins(survey, scan), *_names(survey.labels)]
+    said = [*_unusable(survey, scan), *_twins(survey, scan), *_names(survey)]
     if images.get("path") and Path(images["path"]).is_dir():
         said += [*_beside(Path(images["path"]), survey), *_nested(survey)]
     return [*said, *_small(survey, scan), *_grey(survey)]
@@ -84,15 +84,25 @@ def _twins(survey: Survey, scan: dict[str, Any]) -> list[str]:
     return said
 
 
-def _names(labels: Sequence[str]) -> list[str]:
-    by_letters: dict[str, list[str]] = defaultdict(list)
-    for name in labels:
-        by_letters[name.strip().casefold()].append(name)
-    return [
+def _names(survey: Survey) -> list[str]:
+    said = [
         f"The classes {' and '.join(map(repr, same))} differ only in capitals or blanks. Are they one class?"
-        for same in by_letters.values()
-        if len(same) > 1
+        for same in _alike(survey.labels)
     ]
+    if files := _alike([item.path for item in survey.items]):
+        said.append(
+            f"Files whose names differ only in capitals: {sum(map(len, files)):,} ({' and '.join(files[0])}). "
+            "Some disks keep but one of them."
+        )
+    return said
+
+
+def _alike(names: Sequence[str]) -> list[list[str]]:
+    """Groups of names that are the same but for capitals and blanks at their ends."""
+    by_letters: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        by_letters[name.strip().casefold()].append(name)
+    return [same for same in by_letters.values() if len(same) > 1]
 
 
 def _beside(root: Path, survey: Survey) -> list[str]:

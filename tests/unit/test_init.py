@@ -108,6 +108,21 @@ def test_too_little_to_train_on_is_said_plainly(here: Path, capsys: Capture) -> 
     refused("text", capsys, "None of the 40 files", "not a picture")
 
 
+def test_ctrl_c_while_pictures_are_looked_at_leaves_nothing(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    pictures(here / "pets", cat=20, dog=20)
+    before = sorted(here.rglob("*"))
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(survey, "decode", interrupted)
+    assert main(["init", "pets", "-o", "config/my.yaml"]) == 130
+    assert "stopped" in capsys.readouterr().err
+    assert sorted(here.rglob("*")) == before
+
+
 def test_classes_below_a_single_folder_are_pointed_at(here: Path, capsys: Capture) -> None:
     pictures(here / "set" / "all", cat=20, dog=20)
     refused("set", capsys, "holds cat, dog", "recaffe init set/all")
@@ -120,6 +135,8 @@ def test_what_is_odd_is_named(here: Path, capsys: Capture) -> None:
     shutil.copy(root / "cat" / "000.png", root / "cat" / "again.png")
     shutil.copy(root / "cat" / "001.png", root / "dog" / "stray.png")
     (root / "beside.png").write_bytes(b"")
+    (root / "cat" / "005.png").rename(root / "cat" / "x.png")
+    (root / "cat" / "006.png").rename(root / "cat" / "X.png")
     grey = np.repeat(texture(7)[:, :, :1], 3, axis=2)
     save(grey, root / "cat" / "grey.png")
     for name in ("indoors", "outdoors"):
@@ -132,6 +149,7 @@ def test_what_is_odd_is_named(here: Path, capsys: Capture) -> None:
         "Equal or nearly equal to another picture: 3 (bird/indoors/a.png = bird/outdoors/a.png)",
         "Under two labels: 1 (such as cat and dog)",
         "'Dog' and 'dog' differ only in capitals",
+        "differ only in capitals: 2 (cat/X.png and cat/x.png)",
         "Beside the class folders, in none: 1 (beside.png",
         "'bird' holds its pictures in folders of their own (indoors, outdoors",
         "fewer than 20 pictures: 3 of 4 (bird: 2, Dog: 15, dog: 16)",
