@@ -89,7 +89,11 @@ def _names(survey: Survey) -> list[str]:
         f"The classes {' and '.join(map(repr, same))} differ only in capitals or blanks. Are they one class?"
         for same in _alike(survey.labels)
     ]
-    if files := _alike([item.path for item in survey.items]):
+    # Of one class: classes that differ so have been named.
+    by_class: dict[str, list[str]] = defaultdict(list)
+    for item in survey.items:
+        by_class[item.label].append(item.path)
+    if files := [same for paths in by_class.values() for same in _alike(paths)]:
         said.append(
             f"Files whose names differ only in capitals: {sum(map(len, files)):,} ({' and '.join(files[0])}). "
             "Some disks keep but one of them."
