@@ -83,6 +83,17 @@ class Running:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return int(children.read_text().split()[0])
 
+    def left(self) -> list[int]:
+        """The processes of its session, zombies aside: of one that has ended there are none."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                number, _, rest = stat.read_text(encoding="utf-8", errors="replace").partition(" ")
+                state, _, _, session = rest.rpartition(") ")[2].split()[:4]
+                if int(session) == self.process.pid and state != "Z":
+                    found.append(int(number))
+        return found
+
     def wait_for(self, words: str) -> None:
         """Until its log has these words; fails if it ends before."""
         assert self.job.log is not None
