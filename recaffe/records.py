@@ -48,33 +48,44 @@ def _is_noted(output: str) -> bool:
 def _move(old: str, new: str) -> int:
     """Rewrite the notes of all files below `old`, settings aside, to `new`; returns how many.
 
-    Where `old` is still there, `new` is a copy, and the notes are doubled.
+    Where `old` is still there, `new` is a copy, and the notes are doubled. A note that a kill left
+    half written is none, as Snakemake takes it; the mark beside it says that its step is to be done again.
     """
     count, copied = 0, Path(old).is_dir()
-    for path, key in list(_notes()):
-        if not key.startswith(f"{old}/"):
-            continue
-        note: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        for name in ("input", "log"):
-            note[name] = sorted(_renamed(value, old, new) for value in note.get(name) or ())
-        sums = note.get("input_checksums") or {}
-        note["input_checksums"] = {_renamed(k, old, new): v for k, v in sums.items()}
-        write_text(_file(_NOTES, _renamed(key, old, new)), json.dumps(note))
-        if not copied:
-            path.unlink()
-        count += 1
+    for folder in (_NOTES, _STARTED):
+        for path, key in list(_notes(folder)):
+            if not key.startswith(f"{old}/"):
+                continue
+            text = path.read_text(encoding="utf-8")
+            if folder == _NOTES:
+                try:
+                    text = _rewritten(json.loads(text), old, new)
+                except ValueError:
+                    continue
+                count += 1
+            write_text(_file(folder, _renamed(key, old, new)), text)
+            if not copied:
+                path.unlink()
     return count
+
+
+def _rewritten(note: dict[str, Any], old: str, new: str) -> str:
+    for name in ("input", "log"):
+        note[name] = sorted(_renamed(value, old, new) for value in note.get(name) or ())
+    sums = note.get("input_checksums") or {}
+    note["input_checksums"] = {_renamed(k, old, new): v for k, v in sums.items()}
+    return json.dumps(note)
 
 
 def _renamed(path: str, old: str, new: str) -> str:
     return new + path[len(old) :] if path.startswith(f"{old}/") else path
 
 
-def _notes() -> Iterator[tuple[Path, str]]:
-    for here, _, names in os.walk(_NOTES):
+def _notes(folder: Path) -> Iterator[tuple[Path, str]]:
+    for here, _, names in os.walk(folder):
         for name in names:
             path = Path(here, name)
-            code = "".join(part.removeprefix("@") for part in path.relative_to(_NOTES).parts)
+            code = "".join(part.removeprefix("@") for part in path.relative_to(folder).parts)
             try:
                 yield path, urlsafe_b64decode(code).decode()
             except ValueError:
