@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -101,11 +100,6 @@ def said(
 def python(code: str, *args: object) -> list[str]:
     """The command that runs a piece of Python with these arguments in sys.argv[1:]."""
     return [sys.executable, "-c", code, *map(str, args)]
-
-
-def peak_mib() -> float:
-    """The most memory that any finished child of this process took."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def machine() -> dict[str, str]:
