@@ -65,6 +65,19 @@ def known(store: Path, recipe: Mapping[str, Any]) -> dict[str, Record | None]:
     }
 
 
+def settle(store: Path, recipe: Mapping[str, Any], table: Mapping[str, Record | None]) -> None:
+    """Keep what `known` found after a kill as the one table, before another transaction ends.
+
+    A later one may have the number that the killed one's table names: an update can begin with
+    an empty transaction.
+    """
+    if (store / NEXT).exists():
+        with read.open_lmdb(store) as env:
+            transaction = env.info()["last_txnid"]
+        write(store / TABLE, recipe, {k: r for k, r in table.items() if r}, transaction)
+        (store / NEXT).unlink()
+
+
 def read_table(store: Path) -> dict[str, Record]:
     """The table of a store that was just brought up to date, in key order."""
     return _read(store / TABLE)[1]

@@ -154,6 +154,7 @@ def _change(
 ) -> dict[str, Record]:
     """Put and delete what differs; returns what each record then is. Raises `UnknownError`."""
     old = records.known(store, recipe)
+    records.settle(store, recipe, old)
     _trim(store)  # what a kill may have left
     wanted = {e.key: e for e in entries}
     puts = [e for e in entries if (r := old.get(e.key)) is None or r[:2] != (e.picture, e.label)]

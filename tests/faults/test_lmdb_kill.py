@@ -11,13 +11,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tqdm import tqdm
 
 from recaffe.errors import MachineError
+from recaffe.lmdb import read, shards
 from tests.lists import Item, Lists, contents
+from tests.unit.test_shards import ITEMS
+from tests.unit.test_shards import write as write_shards
 
 KILLS = max(200, 20 * int(os.environ.get("RECAFFE_FAULT_RUNS", "10")))
 Content = list[tuple[bytes, bytes]]
@@ -62,20 +67,20 @@ class Aim:
         self.longest *= 1.1 if early else 1 / 1.1
 
 
-def kill_after(seconds: float, lists: Lists, name: str, items: dict[str, Item]) -> None:
-    """Run an update in a process of its own and kill it; returns when it is gone."""
+def kill_after(seconds: float, do: Callable[[], object]) -> None:
+    """Do it in a process of its own and kill that; returns when it is gone."""
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
-            lists.update(name, items)
+            do()
             status = 0
         finally:
             os._exit(status)
     time.sleep(seconds)
     os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the update itself failed"
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "it failed by itself"
 
 
 def how_long(lists: Lists, name: str, items: dict[str, Item]) -> float:
@@ -101,7 +106,7 @@ def test_a_kill_during_an_update_leaves_old_or_new(lists: Lists) -> None:
         items, new = all_of[name]
         old = all_of[now][1]
         aim = aims[now == "few"]
-        kill_after(aim.seconds(), lists, name, items)
+        kill_after(aim.seconds(), partial(lists.update, name, items))
         found = contents(lists.store)
         assert found in (old, new), f"{now} → {name} left neither"
         left["new" if found == new else "old"] += 1
@@ -125,7 +130,7 @@ def test_a_kill_during_a_build_leaves_nothing_that_counts(lists: Lists) -> None:
         shutil.rmtree(lists.store.parent)
         there = False
         for _ in range(2):
-            kill_after(aim.seconds(), lists, "base", items)
+            kill_after(aim.seconds(), partial(lists.update, "base", items))
             built, there = not there, (lists.store / "data.mdb").exists()
             assert not there or contents(lists.store) == whole
             if built:
@@ -134,6 +139,29 @@ def test_a_kill_during_a_build_leaves_nothing_that_counts(lists: Lists) -> None:
         lists.update("base", items)
         assert contents(lists.out) == whole
         assert len(list(lists.store.iterdir())) == 3, "leftovers of a kill are removed"
+    assert left[True] and left[False], left
+
+
+@pytest.mark.parametrize("make", [shards.join, shards.merge])
+def test_a_kill_while_shards_are_joined_leaves_all_or_nothing(lists: Lists, make: Any) -> None:
+    rng = random.Random(9)
+    lists.lay("all", ITEMS)
+    parts = write_shards(lists, "all", 2)
+    noted = [p.with_name(p.name.replace("_lmdb", ".txt")) for p in parts]
+    do = partial(make, parts, noted, lists.out)
+    began = time.monotonic()
+    note = do()
+    aim = Aim(rng, time.monotonic() - began)
+    left: Counter[bool] = Counter()
+    for _ in range(KILLS // 5):
+        shutil.rmtree(lists.out)  # as Snakemake does
+        kill_after(aim.seconds(), do)
+        there = lists.out.exists()
+        assert not there or read.describe(lists.out) == note
+        left[there] += 1
+        aim.hit(early=not there)
+        assert do() == note
+        assert not list(lists.folder.glob(".*.tmp")), "leftovers of a kill are removed"
     assert left[True] and left[False], left
 
 

@@ -18,7 +18,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from recaffe.errors import DataError, MachineError
-from recaffe.lmdb import read, records
+from recaffe.lmdb import read, records, update
 from tests.disk import occupied, watched
 from tests.lists import Item, List, Lists, contents
 
@@ -287,6 +287,47 @@ def test_damage_is_never_accepted(lists: Lists, damage: str) -> None:
     DAMAGES[damage](lists.store)
     becomes(lists, {**OLD, "neu.png": Item(70)})
     assert {p.name for p in lists.store.iterdir()} == {"data.mdb", "lock", records.TABLE}
+
+
+def test_the_table_of_an_update_that_was_killed_never_fits_a_later_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One kill before the update's end; one after the empty transaction that the next begins with."""
+    lists = Lists(tmp_path)
+    many = {f"{i}.png": Item(i) for i in range(60)}
+    items = {"many": many, "freeing": {**many, **{f"{i}.png": Item(100 + i) for i in range(6)}}}
+    items["killed"] = {**many, "0.png": Item(200), "1.png": Item(201)}
+    items["wanted"] = {**many, "0.png": Item(200), "1.png": Item(211)}
+    for name, those in items.items():
+        lists.lay(name, those)
+    lists.update("many", many)
+    lists.update("freeing", items["freeing"])  # where pages are free, that transaction comes first
+    before = contents(lists.store)
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        end = records.write
+
+        def write_and_die(*args: Any) -> None:
+            end(*args)
+            kill()
+
+        patch.setattr(records, "write", write_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            lists.update("killed", items["killed"])
+    assert (lists.store / records.NEXT).exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(update, "_Transaction", kill)
+        with pytest.raises(KeyboardInterrupt):
+            lists.update("wanted", items["wanted"])
+    assert contents(lists.store) == before
+    said: list[str] = []
+    monkeypatch.setattr(update, "line", said.append)
+    lists.update("wanted", items["wanted"])
+    assert not [x for x in said if "built from nothing" in x]
+    assert contents(lists.out) == lists.fresh("wanted")
 
 
 def test_two_processes_do_not_write_to_one_store(lists: Lists) -> None:
