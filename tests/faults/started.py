@@ -136,7 +136,7 @@ def disturb(
         small = prepare(attempt)
         with started(small, *options) as run:
             job = run.wait_for(script)
-            if job is None:  # over before this process had its turn, which happens on a busy machine
+            if job is None:  # over before this process had its turn, as on a busy machine
                 assert run.process.wait(PATIENCE) == 0, run.said
                 continue
             time.sleep(delay)

@@ -40,10 +40,10 @@ def test_a_path_with_dots_that_stays_inside_its_root_is_fine(tmp_path: Path) -> 
 @pytest.mark.parametrize("label", ["999999999", "9" * 5000, "²"])
 def test_a_huge_label_is_a_message_not_a_huge_table(tmp_path: Path, label: str) -> None:
     (tmp_path / "l.txt").write_text(f"0.png 0\n1.png {label}\n", encoding="utf-8")
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(DataError, match=r"no line has label 1, 2, 3, 4, 5\.|not a whole number"):
         inventory.list_pictures({"train": {"list": str(tmp_path / "l.txt")}})
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_folders_that_lead_in_a_circle_are_listed_once(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_converted_net_holds_no_code_from_a_name(place: str, harm: str) -> Non
 
 
 def test_a_number_of_a_hundred_thousand_digits_takes_no_time() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(NetError):
         parse.to_tree(b"base_lr: " + b"1" * 100_000 + b"x", "x")
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1

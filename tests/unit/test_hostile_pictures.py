@@ -72,10 +72,10 @@ def test_an_encoded_record_of_a_huge_picture_is_refused() -> None:
 def test_a_png_record_whose_chunk_says_4_gib_is_refused_at_once() -> None:
     whole = bytearray(png(Image.new("RGB", (4, 4))))
     whole[33:37] = b"\xed\0\0L"
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(DataError, match="can't be decoded"):
         datum.decode(bytes(whole), -1)
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])

@@ -76,10 +76,10 @@ KINDS = ["huge", "compressed", "external", "link", "virtual"]
 @pytest.mark.parametrize("kind", [*KINDS, "loop"])
 def test_hdf5_that_swells_loops_or_reads_other_files_is_refused(kind: str, tmp_path: Path) -> None:
     hostile_h5(kind, tmp_path / "x.caffemodel.h5")
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(WeightsError):
         weights.read(tmp_path / "x.caffemodel.h5")
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
