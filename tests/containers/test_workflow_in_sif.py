@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import re
 import signal
 import sys
 import time
@@ -118,7 +119,9 @@ def test_ctrl_c_reaches_a_training_in_the_image(inside: Small, sif: Path, tmp_pa
     snapshots = small.results / "first" / "snapshots"
     deadline = time.monotonic() + PATIENCE
     with started(small, "--use-singularity", "--config", f"container={sif}") as run:
-        while not any("Iteration" in f.read_text() for f in snapshots.glob("*/train.log")):
+        # Before its first step there is nothing to save.
+        stepped = re.compile(r"Iteration [1-9]\d* \(")
+        while not any(stepped.search(f.read_text()) for f in snapshots.glob("*/train.log")):
             assert run.process.poll() is None, run.said
             assert time.monotonic() < deadline
             time.sleep(0.1)
