@@ -9,12 +9,17 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Seconds within which one Ctrl-C may come twice: from the terminal, and passed on by Apptainer, a
+# launcher or Snakemake. What is begun at the first, such as a last snapshot, must not be cut short by that.
+ECHO = 2.0
 MESSAGE = "Stopped. Run the same command again to go on."
 
 _asked = threading.Event()
+_at = 0.0  # when the last of them was obeyed
 
 
 def listen() -> None:
@@ -53,6 +58,15 @@ def look_up() -> None:
         raise KeyboardInterrupt
 
 
+def is_echo(since: float) -> bool:
+    """Whether a signal now may be the same as that of the monotonic second `since`."""
+    return time.monotonic() - since < ECHO
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _at
+    if asked() and is_echo(_at):
+        return
+    _at = time.monotonic()
     _asked.set()
     raise KeyboardInterrupt

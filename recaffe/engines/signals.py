@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,7 +19,13 @@ class Requests:
     """The strongest effect asked for since it was last taken."""
 
     def __init__(self) -> None:
-        self.asked = NONE
+        self.asked, self.since = NONE, 0.0
+
+    def ask(self, effect: int) -> None:
+        """Ask for an effect; `since` is when a stop was asked for first."""
+        if effect == STOP != self.asked:
+            self.since = time.monotonic()
+        self.asked = max(self.asked, effect)
 
     def take(self) -> int:
         """What to do now; a stop stays asked for."""
@@ -30,7 +37,7 @@ class Requests:
 
 @contextmanager
 def requests(sigint: str, sighup: str) -> Iterator[Requests]:
-    """Turn SIGINT, SIGHUP and SIGTERM into requests; a second SIGINT interrupts at once.
+    """Turn SIGINT, SIGHUP and SIGTERM into requests; a later, second SIGINT interrupts at once.
 
     SIGTERM always stops: it is what a cluster sends before a job's time is over. Outside the main
     thread, where Python allows no handlers, nothing is ever asked for.
@@ -41,9 +48,9 @@ def requests(sigint: str, sighup: str) -> Iterator[Requests]:
     asked = Requests()
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and asked.asked == STOP:
+        if number == signal.SIGINT and asked.asked == STOP and not stop.is_echo(asked.since):
             raise KeyboardInterrupt
-        asked.asked = max(asked.asked, effects[signal.Signals(number)])
+        asked.ask(effects[signal.Signals(number)])
 
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -52,7 +59,7 @@ def requests(sigint: str, sighup: str) -> Iterator[Requests]:
     # A launcher's process starts with some of them blocked, and hears them from here on.
     blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, effects)
     if stop.asked():
-        asked.asked = STOP
+        asked.ask(STOP)
     try:
         yield asked
     finally:

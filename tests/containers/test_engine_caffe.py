@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from recaffe import stop
 from recaffe.engines import pick
 from recaffe.engines.base import PredictJob, TrainJob
 from recaffe.engines.store import Store
@@ -129,6 +131,7 @@ def test_a_second_ctrl_c_kills(tmp_path: Path) -> None:
         process.process.send_signal(signal.SIGINT)
         while not is_pending(caffe, signal.SIGINT):
             assert process.process.poll() is None
+        time.sleep(stop.ECHO)
         process.process.send_signal(signal.SIGINT)
         said = process.said()
         assert process.process.returncode == 130

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from recaffe import clock, files, progress, stop, turns
+from recaffe.engines import signals
 from recaffe.errors import MachineError, is_out_of_memory
 from recaffe.pool import ordered_map, worker_pool
 
@@ -175,6 +176,31 @@ def test_so_does_one_whose_session_began_outside_of_its_container() -> None:
     command = [*unshare, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_ctrl_c_that_comes_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apptainer passes on what the terminal has sent already; a person presses again later."""
+    with signals.requests("stop", "stop") as asked:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert asked.asked == signals.STOP
+        monkeypatch.setattr(stop, "ECHO", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_is_cleaned_up_after_a_ctrl_c_is_not_cut_short_by_its_echo(tmp_path: Path) -> None:
+    code = (
+        "import os, signal; from recaffe.script import script\n"
+        f"with script({str(tmp_path / 'x.log')!r}):\n"
+        "    try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    finally: os.kill(os.getpid(), signal.SIGINT); print('cleaned up')\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert "cleaned up" in (tmp_path / "x.log").read_text()
+    assert "Stopped" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_swallowed_interrupt_still_stops_what_shows_progress(tmp_path: Path) -> None:

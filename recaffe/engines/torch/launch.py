@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
-from recaffe import progress
+from recaffe import progress, stop
 from recaffe.engines import jobfile
 from recaffe.engines.base import TrainJob, TrainResult
 from recaffe.engines.torch import devices, nets, nodes
@@ -111,16 +112,18 @@ def _passing_signals_on(
     a snapshot goes to the first process as it is, and a second Ctrl-C, which doesn't wait for a
     snapshot, to all of this node, whose numbers are in `notes`."""
     effects = {signal.SIGINT: job.sigint_effect, signal.SIGHUP: job.sighup_effect}
-    stopping, hurried = threading.Event(), threading.Event()
+    stopping, hurried, since = threading.Event(), threading.Event(), 0.0
 
     def handler(number: int, frame: FrameType | None) -> None:
+        nonlocal since
         effect = effects.get(signal.Signals(number), "stop")
         if effect == "snapshot":
             _send(number, notes[0])
         elif effect == "stop" and not stopping.is_set():
             stopping.set()
+            since = time.monotonic()
             process.send_signal(signal.SIGTERM)
-        elif effect == "stop" and number == signal.SIGINT:
+        elif effect == "stop" and number == signal.SIGINT and not stop.is_echo(since):
             hurried.set()
             for note in notes:
                 _send(number, note)
