@@ -12,13 +12,19 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
+from recaffe.allocator import keep_freed_memory
 from recaffe.errors import MachineError
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def _ignore_sigint() -> None:
+# Bytes that a worker keeps at most of what a large picture took.
+_KEPT = 256 * 2**20
+
+
+def _begin() -> None:
+    keep_freed_memory(_KEPT)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -34,7 +40,7 @@ def worker_pool(threads: int) -> Iterator[ProcessPoolExecutor | None]:
         yield None
         return
     pool = ProcessPoolExecutor(
-        threads, mp_context=multiprocessing.get_context("fork"), initializer=_ignore_sigint
+        threads, mp_context=multiprocessing.get_context("fork"), initializer=_begin
     )
     try:
         yield pool
@@ -59,6 +65,7 @@ def ordered_map(
     if pool is None:
         yield from map(work, items)
         return
+    chunk = max(1, min(chunk, len(items) // 32))  # few large pictures are shared out evenly, too
     chunks = (items[i : i + chunk] for i in range(0, len(items), chunk))
     waiting: deque[Future[list[Any]]] = deque(
         pool.submit(_each, work, c) for c in islice(chunks, 32)

@@ -65,7 +65,7 @@ def torch_device(gpu: str, cpu_threads: int) -> torch.device:
     """
     import torch
 
-    from recaffe.engines.torch.allocator import keep_freed_memory
+    from recaffe.allocator import keep_freed_memory
     from recaffe.engines.torch.devices import pick_device
 
     if cpu_threads > 0:

@@ -9,8 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from recaffe.allocator import give_back_freed_memory
 from recaffe.engines.torch import memory
-from recaffe.engines.torch.allocator import give_back_freed_memory
 from recaffe.engines.torch.distributed import Group
 from recaffe.engines.torch.replica import Replica, statistics
 from recaffe.engines.torch.upload import split

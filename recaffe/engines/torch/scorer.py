@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from recaffe.allocator import keep_freed_memory
 from recaffe.engines.base import PredictJob
 from recaffe.engines.scoring import check_shape, input_layer
-from recaffe.engines.torch.allocator import keep_freed_memory
 from recaffe.engines.torch.data import Batch
 from recaffe.engines.torch.devices import pick_device
 from recaffe.engines.torch.memory import explained_pass

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
+from recaffe.allocator import keep_freed_memory
 from recaffe.engines import signals
 from recaffe.engines.base import Snapshot, Step, TrainJob, TrainResult
 from recaffe.engines.events import Best, Recorder, check_selection
 from recaffe.engines.store import alone
 from recaffe.engines.torch import devices, distributed, losses, nets, prefix
-from recaffe.engines.torch.allocator import keep_freed_memory
 from recaffe.engines.torch.debug import Say
 from recaffe.engines.torch.distributed import Group
 from recaffe.engines.torch.net import Net
