@@ -125,7 +125,7 @@ def rows(work: Path, caffe: Path, recaffe: Path, runs: int, quick: bool) -> Iter
     ]  # fmt: skip
     ours: list[str | Path] = [recaffe]
     theirs: list[str | Path] = [caffe / "bin/caffe"]
-    for name, batch, steps, target in nets[:1] if quick else nets:
+    for name, batch, steps, target in [("squeezenet_v1.1", 2, 2, 2.0)] if quick else nets:
         net = Net(work, caffe, name, batch, steps)
         apart = net.apart(ours, theirs)
         assert apart < 1e-3, (name, apart)
@@ -139,12 +139,14 @@ def rows(work: Path, caffe: Path, recaffe: Path, runs: int, quick: bool) -> Iter
             f"losses at most {apart:.1g} apart",
         )  # fmt: skip
         if (name, batch) in (("caffenet", 64), ("squeezenet_v1.1", 16)) or quick:
-            yield _test(net, ours, theirs, runs)
+            yield _test(net, ours, theirs, runs, 4 if quick else 320)
 
 
-def _test(net: Net, ours: list[str | Path], theirs: list[str | Path], runs: int) -> Row:
+def _test(
+    net: Net, ours: list[str | Path], theirs: list[str | Path], runs: int, records: int
+) -> Row:
     """The same number of batches scored; whole processes."""
-    batches = max(2, 320 // net.batch)
+    batches = max(2, records // net.batch)
     flags = ["test", f"--model={net.work / 'net.prototxt'}", f"--weights={net.weights}"]
 
     def run(program: list[str | Path], threads: int) -> float:
