@@ -14,11 +14,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recaffe import digests
 from recaffe.errors import DataError
 from recaffe.files import write_text_if_changed
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ("root", "path", "split", "label", "size", "sha256")
@@ -251,17 +254,21 @@ def read_list(file: Path) -> Iterator[tuple[int, str, int]]:
         yield number, path, int(label)
 
 
-def _from_table(path: Path, images: dict[str, Any]) -> tuple[list[Item], list[str]]:
+def read_table(path: Path) -> pd.DataFrame:
+    """A .csv, .tsv or .parquet file, text as it stands; raises `DataError` if it is none."""
     import pandas as pd
 
     try:
         if path.suffix.lower() == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            separator = "\t" if path.suffix.lower() == ".tsv" else ","
-            table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
+            return pd.read_parquet(path)
+        separator = "\t" if path.suffix.lower() == ".tsv" else ","
+        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} can't be read as a table: {error}") from error
+
+
+def _from_table(path: Path, images: dict[str, Any]) -> tuple[list[Item], list[str]]:
+    table = read_table(path)
     wanted = [images["path_column"], images["label_column"]]
     wanted += [images["split_column"]] if images["split_column"] else []
     for column in wanted:

@@ -69,16 +69,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _of_table(table: Path) -> dict[str, Any]:
-    import pandas as pd
-
-    try:
-        if table.suffix.lower() == ".parquet":
-            rows = pd.read_parquet(table)
-        else:
-            separator = "\t" if table.suffix.lower() == ".tsv" else ","
-            rows = pd.read_csv(table, sep=separator, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{table} can't be read as a table: {error}") from error
+    rows = inventory.read_table(table)
     out: dict[str, Any] = {"path": str(table)}
     known = {str(c).strip().lower(): str(c) for c in rows.columns}
     for key, names in _COLUMNS.items():

@@ -33,6 +33,7 @@ from recaffe.net import graph
 from recaffe.net.parse import read_net
 from recaffe.proto import caffe_pb2 as pb
 from recaffe.tables import rows
+from recaffe.weights import source
 
 _SHIPPED = Path(__file__).with_name("shipped")
 
@@ -54,9 +55,9 @@ def build(run: Path, data: Path, settings: dict[str, Any]) -> None:
     else:
         # Caffe's own classification program and the examples want a file.
         means.write(_constant(settings["run"]["mean"], _json(data / "train_lmdb.json")["shape"]), folder / MEAN)  # fmt: skip
-    for name, source in copies.items():
+    for name, original in copies.items():
         with write_aside(folder / name) as aside:
-            shutil.copyfile(source, aside)
+            shutil.copyfile(original, aside)
     note = {
         **_note(run, data, settings),
         "files": {name: sha256(folder / name) for name in (*PARTS, *EXAMPLES)},
@@ -138,7 +139,7 @@ def _base(row: dict[str, Any]) -> dict[str, str]:
         said = card_of_net["published"]
         return {"weights": said["file"], "licence": f"{said['licence']} ({said['page']})"}
     # Of a path or URL only the name: the rest may be nobody's business.
-    path = urlsplit(choice).path if "://" in choice else choice
+    path = urlsplit(choice).path if source.is_url(choice) else choice
     return {"weights": Path(path).name, "licence": "unknown"}
 
 
