@@ -25,7 +25,7 @@ from recaffe.errors import DataError
 from recaffe.files import sha256, write_json, write_text
 from recaffe.images import inventory
 from recaffe.images.inventory import SPLITS
-from recaffe.packages import elpv
+from recaffe.packages.sets import SETS
 from recaffe.weights import source
 
 PACKAGES = ("snakemake", "torch", "numpy", "opencv-python-headless", "pillow", "lmdb", "protobuf")
@@ -151,7 +151,8 @@ def _net(row: dict[str, Any]) -> str:
 def _picture_inputs(config: dict[str, Any]) -> list[dict[str, str]]:
     images = config["images"]
     if images["package"]:
-        return [{"package": f"{elpv.PACKAGE} {elpv.VERSION}", "sha256": elpv.SHA256}]
+        found = SETS[images["package"]]
+        return [{"package": f"{found.PACKAGE} {found.VERSION}", "sha256": found.SHA256}]
     named = [images.get("path"), images.get("label_names")]
     named += [images[split]["list"] for split in SPLITS if images.get(split)]
     return [{"file": n, "sha256": sha256(n)} for n in named if n and Path(n).is_file()]

@@ -11,7 +11,7 @@ from recaffe.engines.caffe import find
 from recaffe.errors import RecaffeError
 from recaffe.images import inventory
 from recaffe.lmdb import shards
-from recaffe.packages import elpv
+from recaffe.packages.sets import SETS
 from recaffe.weights import source
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
@@ -57,8 +57,10 @@ CARDS = {
     for run in RUNS.values()
     if run["weights"] == "zoo" and source.of_run(run) is None
 }
+# The package of the pictures themselves, or None.
+PICTURE_SET = SETS.get(CONFIG["images"]["package"])
 PACKAGES = {
-    elpv.PACKAGE: (elpv.VERSION, elpv.SHA256),
+    **{found.PACKAGE: (found.VERSION, found.SHA256) for found in SETS.values()},
     **{card["package"]: (card["version"], card["sha256"]) for card in CARDS.values()},
 }
 
@@ -119,7 +121,7 @@ if ALONE:
         print(moved, file=sys.stderr)
 
 # A package's pictures are known by the package's own digest.
-PICTURES = elpv.SHA256 if CONFIG["images"]["package"] else take_inventory()
+PICTURES = PICTURE_SET.SHA256 if PICTURE_SET else take_inventory()
 
 
 def as_param(stage, **settings):

@@ -33,7 +33,7 @@ if CONFIG["images"]["package"]:
 
     rule unpack_pictures:
         input:
-            f"{RESOURCES}/packages/{elpv.PACKAGE}",
+            f"{RESOURCES}/packages/{PICTURE_SET.PACKAGE}",
         output:
             directory(images()["root"]),
         log:
@@ -50,6 +50,7 @@ if CONFIG["images"]["package"]:
             runtime=minutes(30),
         params:
             version=stages.SCAN,
+            set=in_passing(CONFIG["images"]["package"]),
         message:
             "Unpacking the pictures of {input}"
         script:

@@ -1,1 +1,1 @@
-"""Pictures and weights that ship inside packages of the Python registry."""
+"""Pictures and weights that ship inside packages of the Python registry and of Debian."""

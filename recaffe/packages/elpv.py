@@ -12,9 +12,11 @@ from pathlib import Path
 
 from recaffe.errors import DataError
 from recaffe.files import write_aside, write_text
+from recaffe.packages import fetch as pip
 
 PACKAGE, VERSION = "elpv-dataset", "1.0.0.post1"
 SHA256 = "85e31c1126ee9b48e62d3a0232c58f58b2d189b0814a45c13642fa0415af4a4c"
+fetch = pip.fetch
 _FOLDER = "elpv_dataset/data/"
 
 
