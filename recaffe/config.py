@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from recaffe import sweeps
 from recaffe.engines.caffe import limits
 from recaffe.errors import ConfigError
 
@@ -21,8 +22,25 @@ MODELS = ROOT / "models"
 
 @cache
 def schema() -> dict[str, Any]:
-    """The parsed schema file."""
-    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    """The parsed schema file. What a `sweep` may list is what `train` allows."""
+    found: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    properties = found["properties"]
+    properties["runs"]["additionalProperties"]["properties"]["sweep"] |= {
+        "additionalProperties": False,
+        "properties": {
+            key: {
+                "type": ["array", "object"],
+                "minItems": 1,
+                "uniqueItems": True,
+                "items": setting,
+                "minProperties": 1,
+                "propertyNames": {"pattern": "^[A-Za-z0-9_.-]+$"},
+                "additionalProperties": setting,
+            }
+            for key, setting in properties["train"]["properties"].items()
+        },
+    }
+    return found
 
 
 def load(path: Path | str) -> dict[str, Any]:
@@ -47,8 +65,9 @@ def load(path: Path | str) -> dict[str, Any]:
 def complete(config: Any) -> dict[str, Any]:
     """Check `config` and return a copy in which every key has a value.
 
-    Each row of `runs` holds all keys of `train`: the schema's default, overridden by the net's
-    own `finetune` section in its model.yaml, by `train`, and by the row itself.
+    Rows of `runs` with `sweep` or `seeds` become plain ones. Each holds all keys of `train`: the
+    schema's default, overridden by the net's own `finetune` section in its model.yaml, by `train`, and
+    by the row itself.
 
     Raises `ConfigError` that names the key and what is allowed there.
     """
@@ -69,7 +88,8 @@ def complete(config: Any) -> dict[str, Any]:
             "split.val + split.test must stay below 1: nothing would be left to train."
         )
     own = config.get("train") or {}
-    full["runs"] = {name: _run(name, own, row, full) for name, row in config["runs"].items()}
+    rows = sweeps.expand(config["runs"], full["max_runs"])
+    full["runs"] = {name: _run(name, own, row, full) for name, row in rows.items()}
     return full
 
 
@@ -197,7 +217,8 @@ def _say(error: jsonschema.ValidationError) -> str:
         "minItems": lambda v: f"at least {v} values",
         "maxItems": lambda v: f"at most {v} values",
         "pattern": lambda v: f"text that matches {v}",
-        "minProperties": lambda v: "at least one row",
+        "minProperties": lambda v: f"at least one {'row' if where == 'runs' else 'entry'}",
+        "uniqueItems": lambda v: "a list whose values differ",
     }.get(str(rule), lambda v: error.message)(error.validator_value)
     return f"Config: {where} is {value!r}; allowed is {allowed}."
 
