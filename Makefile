@@ -1,4 +1,4 @@
-# run test lint | caffe images | faults parity containers cluster docs (slower suites) | bench. Each sets up what it needs in .venv/: nothing outside this folder is touched.
+# run test lint | caffe images | faults parity containers cluster docs (slower suites) | bench study. Each sets up what it needs in .venv/: nothing outside this folder is touched.
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= $(shell nproc)
@@ -69,6 +69,10 @@ docs: $(READY)
 # Each stage beside Caffe's own tools: bench/README.md. BENCH="data --runs 3" for a part.
 bench: $(READY) caffe
 	CAFFE_HOME=$(abspath $(CAFFE))/install $(BIN)/python -m bench $(BENCH)
+
+# Real trainings on picture sets from packages, three seeds, both engines: bench/results/studies.md. An hour.
+study: $(READY) caffe
+	CAFFE_HOME=$(abspath $(CAFFE))/install $(BIN)/python -m bench.study --cores $(CORES) $(STUDY)
 
 setup: $(READY)
 

@@ -9,11 +9,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 FIELDS = (
     "stage", "beside", "unit", "ours", "ours_min", "ours_max", "other", "other_min", "other_max",
@@ -120,10 +121,16 @@ def machine() -> dict[str, str]:
 
 def store(path: Path, rows: Sequence[Row], about: Mapping[str, str]) -> None:
     """The table as CSV, the machine in comment lines at its top."""
+    write(path, FIELDS, [row.cells() for row in rows], about)
+
+
+def write(
+    path: Path, fields: Sequence[str], rows: Iterable[Mapping[str, Any]], about: Mapping[str, str]
+) -> None:
+    """Any table of results in that form."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as f:
-        for name, value in about.items():
-            f.write(f"# {name}: {value}\n")
-        table = csv.DictWriter(f, FIELDS, lineterminator="\n")
+        f.writelines(f"# {name}: {value}\n" for name, value in about.items())
+        table = csv.DictWriter(f, fields, lineterminator="\n")
         table.writeheader()
-        table.writerows(row.cells() for row in rows)
+        table.writerows(rows)

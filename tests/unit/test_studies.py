@@ -9,16 +9,48 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from scipy.io import savemat
 
+from bench import study
 from recaffe import config, solver
 from recaffe.errors import DataError
 from recaffe.images import inventory
 from recaffe.packages import oxford102
 from tests.conftest import save, texture
 
-STUDIES = sorted((config.ROOT / "config" / "studies").glob("*.yaml"))
+STUDIES = config.ROOT / "config" / "studies"
+
+
+def test_each_study_is_a_config_of_its_own() -> None:
+    names = [config.load(file)["dataset"] for file in STUDIES.glob("*.yaml")]
+    assert len(set(names)) == len(names) == len(study.STUDIES) + 2
+
+
+@pytest.mark.parametrize("name", study.STUDIES)
+def test_a_study_has_three_seeds_of_each_way_by_both_engines(name: str) -> None:
+    seeds: dict[tuple[str, str], list[int]] = {}
+    for run in config.load(STUDIES / f"{name}.yaml")["runs"].values():
+        seeds.setdefault((study.way(run), run["engine"]), []).append(run["seed"])
+        assert run["net"] == ("lenet" if name.endswith("lenet") else "squeezenet_v1.1")
+    ways = (
+        ["from scratch"] if name.endswith("lenet") else ["whole net", "head alone", "from scratch"]
+    )
+    assert seeds == {(w, e): [1, 2, 3] for w in ways for e in ("torch", "caffe")}
+
+
+def test_the_table_says_mean_and_sample_deviation_of_the_seeds() -> None:
+    common = {"pictures": "p", "net": "n", "way": "whole net", "train": 8, "val": 1, "test": 4, "split": "s",
+              "side": 9, "iterations": 5, "batch": 2}  # fmt: skip
+    rows = [
+        {**common, "engine": engine, "test_accuracy": a, "seconds": 10 * a}
+        for engine, values in (("torch", (0.5, 0.75, 0.625)), ("caffe", (0.25,)))
+        for a in values
+    ]
+    line = study.table(rows).splitlines()[-1]
+    assert (
+        line
+        == "| p | 8 / 1 / 4 | s | n | whole net | 9 | 5 × 2 | 62.5 ± 12.5 (3) | 6 | 25.0 (1) | 2 |"
+    )
 
 
 @pytest.fixture
@@ -32,12 +64,11 @@ def flowers(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.stem)
-def test_a_study_is_a_config(file: Path) -> None:
-    full = config.complete(yaml.safe_load(file.read_text(encoding="utf-8")))
-    assert full["dataset"] == file.stem
+@pytest.mark.parametrize(("name", "records"), [("oxford102", 1020), ("flickr_style", 61_000)])
+def test_a_published_study_keeps_the_recipe_behind_its_figures(name: str, records: int) -> None:
+    full = config.load(STUDIES / f"{name}.yaml")
+    assert full["dataset"] == name
     for run in full["runs"].values():
-        records = {"oxford102": 1020, "flickr_style": 61_000}[file.stem]
         plan = solver.schedule(run, records)
         assert abs(plan.stepsize - 20_000) < 20
         assert run["head_lr_mult"] == [10, 20]
@@ -50,8 +81,10 @@ def test_the_official_split_becomes_a_table(flowers: Path) -> None:
     assert len(rows) == 12
     assert rows["jpg/image_00012.jpg"] == ("003", "train")
     assert rows["jpg/image_00001.jpg"] == ("001", "val")
-    study = config.complete(yaml.safe_load(STUDIES[-1].read_text(encoding="utf-8")))
-    images = {**study["images"], "path": str(flowers / "pictures.csv")}
+    images = {
+        **config.load(STUDIES / "oxford102.yaml")["images"],
+        "path": str(flowers / "pictures.csv"),
+    }
     found, labels = inventory.list_pictures(images)
     assert labels == ["001", "002", "003"]
     assert {item.split for item in found} == {"train", "val", "test"}
