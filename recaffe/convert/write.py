@@ -15,12 +15,32 @@ import torch
 
 from recaffe.convert import run
 from recaffe.convert.check import Blobs, Difference, compare, samples
-from recaffe.convert.module import Module, convert
+from recaffe.convert.module import Module, convert, deploy_layers
 from recaffe.errors import NetError
 from recaffe.extras import need
-from recaffe.files import write_aside
-from recaffe.net.weights import Weights
+from recaffe.files import sha256, write_aside
+from recaffe.net import shapes
+from recaffe.net.weights import Weights, of_net
 from recaffe.proto import caffe_pb2 as pb
+
+
+def files(net: pb.NetParameter, where: str, caffemodel: str, out: Path) -> dict[str, Difference]:
+    """Write OUT.onnx, or OUT.py and its state, from a deploy net and its weights' file.
+
+    `where` is the net's file. Returns the differences by kind of input; raises as `pytorch` does,
+    and `NetError` for another ending of OUT.
+    """
+    writers = {".onnx": onnx, ".py": pytorch}
+    if out.suffix not in writers:
+        raise NetError(f"{out}: the name must end in .onnx or .py.")
+    if out.suffix == ".py" and not out.stem.isidentifier():
+        raise NetError(f"{out}: {out.stem!r} can't be imported; use letters, digits and _.")
+    about = (
+        f"{net.name or 'A net'}, made by `recaffe convert` from {Path(where).name} and "
+        f"{Path(caffemodel).name}\n(sha256 {sha256(caffemodel)})."
+    )
+    weights = of_net(shapes.walk(deploy_layers(net, where), {}), caffemodel)
+    return writers[out.suffix](net, weights, out, where, about)
 
 
 def pytorch(

@@ -14,6 +14,8 @@ PARTS = (NET, WEIGHTS, MEAN, LABELS)
 # Examples for those who have no recaffe, as they lie in shipped/.
 EXAMPLES = ("preprocess.py", "classify_pycaffe.py", "classify_opencv.py")
 FILES = (*PARTS, NOTE, CARD, *EXAMPLES)
+# Made on request only, and from the others alone.
+ONNX = "model.onnx"
 # Of the config's `lmdb`: what a record follows from.
 RECORD = ("width", "height", "mode", "gray", "encoded")
 # Raised when a reader of the number before would misread the folder.

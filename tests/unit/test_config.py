@@ -45,7 +45,7 @@ def test_defaults_pass_their_own_schema() -> None:
 
 def test_the_users_config_shows_every_key_with_its_default() -> None:
     text = (ROOT / "config" / "config.yaml").read_text(encoding="utf-8")
-    for section in ("scan", "split", "lmdb", "train", "baselines", "report"):
+    for section in ("scan", "split", "lmdb", "train", "model", "baselines", "report"):
         block = re.search(rf"^(?:# )?{section}:\n((?:(?:#|  ).*\n)+)", text, re.M)
         assert block, section
         lines = [re.sub(r"^#", " ", line).strip() for line in block.group(1).splitlines()]
