@@ -2,16 +2,16 @@
 
 An HTML comment right above a fence, which no reader sees, says what a test does with it:
 
-    <!-- run in a fresh clone -->       commands, run in the page's order in a copy of the clone with pictures
-    <!-- run where pets is trained -->  the same, in a copy in which the README's commands have been run
-    <!-- not run: REASON -->            commands that need something else: REASONS. They are checked as far as
-                                        their programs, options, targets and files go
-    <!-- no config: WHAT -->            YAML that is no part of a config
-    <!-- recaffe says -->               text that recaffe's own code says, `…` for what varies
-    <!-- snakemake says -->             the same of Snakemake's
-    <!-- caffe says -->                 the same of BVLC Caffe's
+    <!-- run in a fresh clone -->           commands, run in the page's order in a copy of the clone with pictures
+    <!-- run where pets is trained -->      the same, in a copy in which the README's commands have been run
+    <!-- write FILE in a fresh clone -->    the block is written to that file there
+    <!-- not run: REASON -->                commands that need something else, one of REASONS; they are checked as
+                                            far as their programs, options, targets and files go
+    <!-- no config: WHAT -->                YAML that is no part of a config
+    <!-- recaffe says -->                   lines that recaffe's own code says, `…` for what varies
+    <!-- snakemake says -->                 the same of Snakemake's
 
-`exits N` after a comma: the block's last command ends with this status instead of 0.
+`, exits N` at a comment's end: the block's last command ends with this status instead of 0.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REASONS = (
     "several nodes", "SLURM", "the built image", "the fuzzer", "a browser", "a server", "a terminal",
 )  # fmt: skip
 SHELL = ("sh", "console")
-LANGUAGES = (*SHELL, "bash", "cpp", "csv", "json", "make", "prototxt", "python", "text", "yaml")
+LANGUAGES = (*SHELL, "cpp", "csv", "json", "make", "prototxt", "python", "text", "yaml")
 _FENCE = re.compile(r"(?P<indent> *)```(?P<language>\S*)")
 _NOTE = re.compile(r" *<!-- (?P<note>.+?) -->")
 
@@ -51,7 +51,13 @@ class Block:
     @property
     def place(self) -> str:
         """Where its commands run, one of PLACES; "" if they don't."""
-        found = re.match(r"run (?:in|where) ([^,]+)", self.note)
+        found = re.match(r"(?:run|write \S+) (?:in|where) ([^,]+)", self.note)
+        return found[1] if found else ""
+
+    @property
+    def target(self) -> str:
+        """The file that it is written to; "" if it isn't."""
+        found = re.match(r"write (\S+) ", self.note)
         return found[1] if found else ""
 
     @property

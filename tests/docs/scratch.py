@@ -1,0 +1,129 @@
+"""A copy of the clone in which the pages' commands run, with pictures to run them on.
+
+The pictures are small and few, and each config that comes into being trains for two epochs; otherwise the
+commands do here what they do for a reader.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from recaffe.config import ROOT
+from tests.conftest import save, texture
+from tests.docs.pages import Block
+
+EPOCHS = 2
+TIMEOUT = 300
+# Files that pages speak of, and where they come from as soon as that is there.
+SPOKEN_OF = {
+    "train_val.prototxt": "results/pets/finetune/train_val.prototxt",
+    "deploy.prototxt": "results/pets/finetune/deploy.prototxt",
+    "final.caffemodel": "results/pets/finetune/final.caffemodel",
+    "train.log": "results/pets/finetune/train.log",
+    "pets-model": "results/pets/finetune/model",
+    "my.yaml": "config/pets.yaml",
+    "warped.lmdb": "tests/golden/warped.lmdb",
+    "mean.binaryproto": "tests/golden/mean.binaryproto",
+    "small.prototxt": "tests/golden/net.prototxt",
+    "bvlc_reference_caffenet.caffemodel": "tests/golden/start.caffemodel",
+    "vgg16_of_2014.caffemodel": "tests/golden/formats/all_v1.caffemodel",
+    "old_deploy.prototxt": "tests/golden/formats/v1_deploy.prototxt",
+    "rex.jpg": "new_pictures/2.jpg",
+    "more/rex.jpg": "new_pictures/2.jpg",
+    "new": "new_pictures",
+    "photos": "new_pictures",
+}
+SOLVER = """net: "small.prototxt"
+base_lr: 0.001
+lr_policy: "fixed"
+momentum: 0.9
+max_iter: 1010
+display: 500
+snapshot: 1000
+snapshot_prefix: "caffenet"
+"""
+
+
+def clone(folder: Path) -> Path:
+    """What git has or would take of this working tree, with pictures; packages that are here already aren't
+    fetched again."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    for part in ("packages", "weights"):
+        if (ROOT / "resources" / part).is_dir():
+            shutil.copytree(ROOT / "resources" / part, folder / "resources" / part)
+    for hue, name in enumerate(("cats", "dogs")):
+        for i in range(60):
+            save(texture(1000 * hue + i, hue, (72, 64)), folder / "pictures" / name / f"{i}.jpg")
+    for i in range(4):
+        save(texture(5000 + i, i % 2, (72, 64)), folder / "new_pictures" / f"{i}.jpg")
+    (folder / "solver.prototxt").write_text(SOLVER, encoding="utf-8")
+    return folder
+
+
+def copy(folder: Path, to: Path) -> Path:
+    """The same place once more, dates and links included."""
+    subprocess.run(["cp", "-a", "--reflink=auto", str(folder), str(to)], check=True)
+    return to
+
+
+def perform(block: Block, folder: Path) -> None:
+    """Write the block's file or run its commands in `folder`; fails with what they said."""
+    _bring(folder)
+    if target := block.target:
+        (folder / target).parent.mkdir(parents=True, exist_ok=True)
+        (folder / target).write_text(block.text + "\n", encoding="utf-8")
+    else:
+        _run(block, folder)
+    for config in folder.glob("config/**/*.yaml"):
+        if not (ROOT / config.relative_to(folder)).exists():
+            text = config.read_text(encoding="utf-8")
+            config.write_text(re.sub(r"\bepochs: \d+", f"epochs: {EPOCHS}", text), encoding="utf-8")
+
+
+def _run(block: Block, folder: Path) -> None:
+    *before, last = block.commands()
+    # A command after another runs only if that ended well; the last one's status is the block's.
+    script = "\n".join(["set -e -o pipefail", *before, "set +e", last])
+    try:
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=TIMEOUT, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise AssertionError(f"{block.where} took over {TIMEOUT} s:\n{block.text}") from error
+    said = f"{block.where} ended with {done.returncode}:\n{block.text}\n{done.stdout}{done.stderr}"
+    assert done.returncode == block.status, said
+    assert "Traceback" not in done.stderr, said
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """A reader's: nothing of this machine's Caffe or caches, programs of the clone's .venv first."""
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("CAFFE", "RECAFFE", "PYTEST"))
+    }
+    return kept | {
+        "PATH": f"{folder}/.venv/bin{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(folder),
+        "XDG_CACHE_HOME": str(folder / "build" / "cache"),
+    }
+
+
+def _bring(folder: Path) -> None:
+    for name, source in SPOKEN_OF.items():
+        if (folder / source).exists() and not (folder / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["cp", "-a", str(folder / source), str(folder / name)], check=True)
