@@ -83,12 +83,9 @@ def complete(config: Any) -> dict[str, Any]:
         full["images"] = {"path": full["images"]}
     full["images"] = _fill(full["images"], schema()["properties"]["images"])
     _check_images(full["images"])
-    if full["split"]["val"] + full["split"]["test"] >= 1:
-        raise ConfigError(
-            "split.val + split.test must stay below 1: nothing would be left to train."
-        )
+    _check_split(full["split"], full["images"])
     own = config.get("train") or {}
-    rows = sweeps.expand(config["runs"], full["max_runs"])
+    rows = sweeps.expand(config["runs"], full.pop("max_runs"))
     full["runs"] = {name: _run(name, own, row, full) for name, row in rows.items()}
     return full
 
@@ -181,6 +178,31 @@ def _check_images(images: dict[str, Any]) -> None:
         )
     if lists and "train" not in lists:
         raise ConfigError("`images` has lists but no `train` list.")
+
+
+def _check_split(split: dict[str, Any], images: dict[str, Any]) -> None:
+    count = split["folds"]
+    if not count:
+        if split["val"] + split["test"] >= 1:
+            raise ConfigError(
+                "split.val + split.test must stay below 1: nothing would be left to train."
+            )
+        return
+    if count == 1:
+        raise ConfigError(
+            "split.folds is 1; allowed is 0 for none, or at least 2: what is tested can't train."
+        )
+    if split["val"] + 1 / count >= 1:
+        raise ConfigError(
+            f"split.val + 1 / split.folds must stay below 1, and is {split['val'] + 1 / count:g}: nothing "
+            "would be left to train."
+        )
+    given = [f"images.{key}" for key in ("split_column", "val", "test") if images.get(key)]
+    if given:
+        raise ConfigError(
+            f"split.folds is {count}, which divides all pictures into training and test; {given[0]} does so, "
+            "too. Remove one of them."
+        )
 
 
 def _check(config: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from recaffe import config as recaffe_config
-from recaffe import clock, digests, model, needs, records, stages
+from recaffe import clock, digests, extras, folds, model, needs, records, stages
 from recaffe.engines.caffe import find
 from recaffe.errors import RecaffeError
 from recaffe.images import inventory
@@ -44,6 +44,11 @@ CONFIG = checked(recaffe_config.complete, config)
 RUNS = CONFIG["runs"]
 RESULTS = f"{CONFIG['results']}/{CONFIG['dataset']}"
 DATA = f"{RESULTS}/data"
+# In cross validation each fold has in its folder what else the data set has in its own: lists, records, runs
+# and report. Only the pictures are listed and scanned once for all, in DATA.
+FOLDS = folds.names(CONFIG["split"]["folds"])
+FOLD = f"{RESULTS}/{{fold}}" if FOLDS else RESULTS
+FOLD_DATA = f"{FOLD}/data"
 RESOURCES = CONFIG["resources"]
 # What runs start from that was published as a file, by the name that it gets here.
 SOURCES = {
@@ -71,6 +76,7 @@ SCRATCH = CONFIG["lmdb"]["scratch"]
 
 
 wildcard_constraints:
+    fold="|".join(FOLDS),
     run="|".join(RUNS),
     shard="[0-9]+",
     split="train|val|test",
@@ -108,6 +114,9 @@ def take_inventory():
 
 
 check_engines()
+if CONFIG["model"]["onnx"] and workflow.is_main_process and not IN_IMAGE:
+    for module in ("onnx", "onnxruntime", "onnxscript"):
+        checked(extras.need, module, "model.onnx")
 
 if ALONE:
     if moved := checked(clock.settle, (RESULTS, RESOURCES)):
@@ -122,6 +131,8 @@ if ALONE:
 
 # A package's pictures are known by the package's own digest.
 PICTURES = PICTURE_SET.SHA256 if PICTURE_SET else take_inventory()
+if FOLDS and workflow.is_main_process and not PICTURE_SET:
+    checked(folds.check, Path(DATA, "inventory.csv"))
 
 
 def as_param(stage, **settings):
@@ -143,6 +154,21 @@ LMDB_SETTINGS = as_param(
 )
 
 
+def filled(path, wildcards):
+    """A path with the values of its wildcards, for a param: Snakemake fills inputs by itself."""
+    return path.format(**wildcards)
+
+
+def data_file(name):
+    """A file of the data folder, which is a fold's own or that of all."""
+    return f"{DATA if name in folds.SHARED else FOLD_DATA}/{name}"
+
+
+def config_of(wildcards):
+    """The config as the wildcards' fold sees it."""
+    return folds.of_fold(CONFIG, wildcards.get("fold", ""))
+
+
 def beside(name):
     """A file beside the rule's first output. Snakemake doesn't compare params that follow from outputs."""
     return lambda wildcards, output: str(Path(output[0]).with_name(name))
@@ -150,7 +176,7 @@ def beside(name):
 
 def shard_of(part, index):
     """What the files of a shard are named after; `part` and `index` may be wildcards."""
-    return f"{DATA}/shards/{shards.name(part, index, SHARDS)}"
+    return f"{FOLD_DATA}/shards/{shards.name(part, index, SHARDS)}"
 
 
 def some(run, *keys):
@@ -202,7 +228,7 @@ def conda_of(run):
 
 def mean_of(run):
     """A run's mean file as a rule's input: a list of one file, or empty."""
-    return [f"{DATA}/mean.binaryproto"] if RUNS[run]["mean"] == "file" else []
+    return [f"{FOLD_DATA}/mean.binaryproto"] if RUNS[run]["mean"] == "file" else []
 
 
 def devices_of(run):
@@ -276,19 +302,23 @@ def linear_baselines():
 
 def get_final_output():
     """What `snakemake` without a target makes, and makes again where it is missing."""
+    parts = [f"{RESULTS}/{fold}" for fold in FOLDS]
     return [
-        f"{RESULTS}/report.html",
-        f"{RESULTS}/summary.txt",
-        *expand("{results}/{run}/{name}", results=RESULTS, run=RUNS, name=FOR_THE_USER),
+        *expand("{part}/{name}", part=[RESULTS, *parts], name=PAGES),
+        *expand(
+            "{part}/{run}/{name}", part=parts or [RESULTS], run=RUNS, name=FOR_THE_USER
+        ),
     ]
 
 
+PAGES = ("report.html", "summary.txt")
 FOR_THE_USER = (
     "final.caffemodel",
     "deploy.prototxt",
     "predictions.csv",
     "metrics.json",
     *(f"model/{name}" for name in model.FILES),
+    *([f"model/{model.ONNX}"] if CONFIG["model"]["onnx"] else []),
 )
 
 

@@ -3,19 +3,19 @@
 
 rule predict:
     input:
-        weights=f"{RESULTS}/{{run}}/final.caffemodel",
-        deploy=f"{RESULTS}/{{run}}/deploy.prototxt",
-        info=f"{RESULTS}/{{run}}/net.json",
-        lmdb=f"{DATA}/test_lmdb",
-        list=f"{DATA}/test.txt",
-        labels=f"{DATA}/labels.txt",
+        weights=f"{FOLD}/{{run}}/final.caffemodel",
+        deploy=f"{FOLD}/{{run}}/deploy.prototxt",
+        info=f"{FOLD}/{{run}}/net.json",
+        lmdb=f"{FOLD_DATA}/test_lmdb",
+        list=f"{FOLD_DATA}/test.txt",
+        labels=f"{FOLD_DATA}/labels.txt",
         mean=lambda w: mean_of(w.run),
     output:
-        f"{RESULTS}/{{run}}/predictions.csv",
+        f"{FOLD}/{{run}}/predictions.csv",
     log:
-        f"{RESULTS}/{{run}}/logs/predict.log",
+        f"{FOLD}/{{run}}/logs/predict.log",
     benchmark:
-        f"{RESULTS}/{{run}}/benchmarks/predict.tsv"
+        f"{FOLD}/{{run}}/benchmarks/predict.tsv"
     conda:
         lambda w: conda_of(w.run)
     container:
@@ -32,20 +32,20 @@ rule predict:
             run=some(w.run, *PREDICT_KEYS),
         ),
     message:
-        "Testing {wildcards.run} on every test picture"
+        "Testing {wildcards} on every test picture"
     script:
         "../scripts/predict.py"
 
 
 rule metrics:
     input:
-        f"{RESULTS}/{{run}}/predictions.csv",
+        f"{FOLD}/{{run}}/predictions.csv",
     output:
-        f"{RESULTS}/{{run}}/metrics.json",
+        f"{FOLD}/{{run}}/metrics.json",
     log:
-        f"{RESULTS}/{{run}}/logs/metrics.log",
+        f"{FOLD}/{{run}}/logs/metrics.log",
     benchmark:
-        f"{RESULTS}/{{run}}/benchmarks/metrics.tsv"
+        f"{FOLD}/{{run}}/benchmarks/metrics.tsv"
     conda:
         CONDA
     container:
@@ -57,24 +57,24 @@ rule metrics:
     params:
         settings=as_param(stages.EVALUATE),
     message:
-        "Counting hits and misses of {wildcards.run}"
+        "Counting hits and misses of {wildcards}"
     script:
         "../scripts/metrics.py"
 
 
 rule linear:
     input:
-        deploy=f"{RESULTS}/{{run}}/deploy.prototxt",
-        info=f"{RESULTS}/{{run}}/net.json",
+        deploy=f"{FOLD}/{{run}}/deploy.prototxt",
+        info=f"{FOLD}/{{run}}/net.json",
         weights=lambda w: weights_of(w.run),
-        lmdbs=expand("{data}/{split}_lmdb", data=DATA, split=inventory.SPLITS),
+        lmdbs=expand("{data}/{split}_lmdb", data=FOLD_DATA, split=inventory.SPLITS),
         mean=lambda w: mean_of(w.run),
     output:
-        f"{RESULTS}/{{run}}/linear.json",
+        f"{FOLD}/{{run}}/linear.json",
     log:
-        f"{RESULTS}/{{run}}/logs/linear.log",
+        f"{FOLD}/{{run}}/logs/linear.log",
     benchmark:
-        f"{RESULTS}/{{run}}/benchmarks/linear.tsv"
+        f"{FOLD}/{{run}}/benchmarks/linear.tsv"
     conda:
         lambda w: conda_of(w.run)
     container:

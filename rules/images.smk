@@ -114,15 +114,15 @@ rule split:
         manifest=f"{DATA}/manifest.csv",
         inventory=f"{DATA}/inventory.csv",
     output:
-        lists=expand("{data}/{split}.txt", data=DATA, split=inventory.SPLITS),
-        labels=f"{DATA}/labels.txt",
-        classes=f"{DATA}/classes.csv",
-        duplicates=f"{DATA}/duplicates.csv",
-        lists_json=f"{DATA}/lists.json",
+        lists=expand("{data}/{split}.txt", data=FOLD_DATA, split=inventory.SPLITS),
+        labels=f"{FOLD_DATA}/labels.txt",
+        classes=f"{FOLD_DATA}/classes.csv",
+        duplicates=f"{FOLD_DATA}/duplicates.csv",
+        lists_json=f"{FOLD_DATA}/lists.json",
     log:
-        f"{RESULTS}/logs/split.log",
+        f"{FOLD}/logs/split.log",
     benchmark:
-        f"{RESULTS}/benchmarks/split.tsv"
+        f"{FOLD}/benchmarks/split.tsv"
     conda:
         CONDA
     container:
@@ -132,8 +132,10 @@ rule split:
         mem_mb=memory(1000, kilobytes=4),
         runtime=minutes(10, seconds=0.01),
     params:
-        settings=as_param(stages.SPLIT, split=CONFIG["split"], scan=CONFIG["scan"]),
-        rejected=beside("rejected.csv"),
+        settings=lambda w: as_param(
+            stages.SPLIT, split=config_of(w)["split"], scan=CONFIG["scan"]
+        ),
+        rejected=in_passing(f"{DATA}/rejected.csv"),
     message:
         "Splitting into train, val and test"
     script:

@@ -3,17 +3,17 @@
 
 rule lmdb_shard:
     input:
-        list=f"{DATA}/{{split}}.txt",
-        lists=f"{DATA}/lists.json",
+        list=f"{FOLD_DATA}/{{split}}.txt",
+        lists=f"{FOLD_DATA}/lists.json",
         manifest=f"{DATA}/manifest.csv",
     output:
         lmdb=directory(shard_of("{split}", "{shard}") + "_lmdb"),
         info=shard_of("{split}", "{shard}") + "_lmdb.json",
         digests=shard_of("{split}", "{shard}") + ".txt",
     log:
-        f"{RESULTS}/logs/lmdb_{{split}}_{{shard}}.log",
+        f"{FOLD}/logs/lmdb_{{split}}_{{shard}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/lmdb_{{split}}_{{shard}}.tsv"
+        f"{FOLD}/benchmarks/lmdb_{{split}}_{{shard}}.tsv"
     conda:
         CONDA
     container:
@@ -27,7 +27,7 @@ rule lmdb_shard:
         shard=lambda w: [int(w.shard), SHARDS],
         scratch=in_passing(SCRATCH),
         # Not an output: what was decoded before a change must outlive it.
-        store=lambda w, output: f"{DATA}/lmdb/{shards.name(w.split, w.shard, SHARDS)}",
+        store=lambda w, output: f"{filled(FOLD_DATA, w)}/lmdb/{shards.name(w.split, w.shard, SHARDS)}",
     message:
         "Writing {output.lmdb}"
     script:
@@ -38,17 +38,17 @@ if SHARDS == 1:
 
     use rule lmdb_shard as lmdb with:
         output:
-            lmdb=directory(f"{DATA}/{{split}}_lmdb"),
-            info=f"{DATA}/{{split}}_lmdb.json",
+            lmdb=directory(f"{FOLD_DATA}/{{split}}_lmdb"),
+            info=f"{FOLD_DATA}/{{split}}_lmdb.json",
         log:
-            f"{RESULTS}/logs/lmdb_{{split}}.log",
+            f"{FOLD}/logs/lmdb_{{split}}.log",
         benchmark:
-            f"{RESULTS}/benchmarks/lmdb_{{split}}.tsv"
+            f"{FOLD}/benchmarks/lmdb_{{split}}.tsv"
         params:
             settings=LMDB_SETTINGS,
             shard=in_passing([0, 1]),
             scratch=in_passing(SCRATCH),
-            store=lambda w, output: f"{DATA}/lmdb/{w.split}",
+            store=lambda w, output: f"{filled(FOLD_DATA, w)}/lmdb/{w.split}",
 
 else:
 
@@ -64,12 +64,12 @@ else:
             lmdbs=[shard_of("{split}", i) + "_lmdb" for i in range(SHARDS)],
             digests=[shard_of("{split}", i) + ".txt" for i in range(SHARDS)],
         output:
-            lmdb=directory(f"{DATA}/{{split}}_lmdb"),
-            info=f"{DATA}/{{split}}_lmdb.json",
+            lmdb=directory(f"{FOLD_DATA}/{{split}}_lmdb"),
+            info=f"{FOLD_DATA}/{{split}}_lmdb.json",
         log:
-            f"{RESULTS}/logs/lmdb_{{split}}.log",
+            f"{FOLD}/logs/lmdb_{{split}}.log",
         benchmark:
-            f"{RESULTS}/benchmarks/lmdb_{{split}}.tsv"
+            f"{FOLD}/benchmarks/lmdb_{{split}}.tsv"
         conda:
             CONDA
         container:

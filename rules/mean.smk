@@ -12,9 +12,9 @@ if SHARDS > 1:
         output:
             shard_of("mean", "{shard}") + ".npz",
         log:
-            f"{RESULTS}/logs/mean_{{shard}}.log",
+            f"{FOLD}/logs/mean_{{shard}}.log",
         benchmark:
-            f"{RESULTS}/benchmarks/mean_{{shard}}.tsv"
+            f"{FOLD}/benchmarks/mean_{{shard}}.tsv"
         conda:
             CONDA
         container:
@@ -34,16 +34,16 @@ if SHARDS > 1:
 rule mean:
     input:
         (
-            f"{DATA}/train_lmdb"
+            f"{FOLD_DATA}/train_lmdb"
             if SHARDS == 1
             else [shard_of("mean", i) + ".npz" for i in range(SHARDS)]
         ),
     output:
-        f"{DATA}/mean.binaryproto",
+        f"{FOLD_DATA}/mean.binaryproto",
     log:
-        f"{RESULTS}/logs/mean.log",
+        f"{FOLD}/logs/mean.log",
     benchmark:
-        f"{RESULTS}/benchmarks/mean.tsv"
+        f"{FOLD}/benchmarks/mean.tsv"
     conda:
         CONDA
     container:

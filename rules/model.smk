@@ -1,17 +1,17 @@
-# A trained run → model/, the folder that its user ships
+# A trained run → model/, the folder that its user ships; on request with model.onnx
 
 
 rule model:
     input:
-        run=expand("{results}/{{run}}/{name}", results=RESULTS, name=MODEL_RUN),
-        data=[f"{DATA}/{name}" for name in MODEL_DATA],
+        run=expand("{results}/{{run}}/{name}", results=FOLD, name=MODEL_RUN),
+        data=[data_file(name) for name in MODEL_DATA],
         mean=lambda w: mean_of(w.run),
     output:
-        expand("{results}/{{run}}/model/{name}", results=RESULTS, name=model.FILES),
+        expand("{results}/{{run}}/model/{name}", results=FOLD, name=model.FILES),
     log:
-        f"{RESULTS}/{{run}}/logs/model.log",
+        f"{FOLD}/{{run}}/logs/model.log",
     benchmark:
-        f"{RESULTS}/{{run}}/benchmarks/model.tsv"
+        f"{FOLD}/{{run}}/benchmarks/model.tsv"
     conda:
         CONDA
     container:
@@ -31,6 +31,32 @@ rule model:
             run=some(w.run, *MODEL_KEYS),
         ),
     message:
-        "Packing the model of {wildcards.run}"
+        "Packing the model of {wildcards}"
     script:
         "../scripts/model.py"
+
+
+rule onnx:
+    input:
+        deploy=f"{FOLD}/{{run}}/model/{model.NET}",
+        weights=f"{FOLD}/{{run}}/model/{model.WEIGHTS}",
+    output:
+        f"{FOLD}/{{run}}/model/{model.ONNX}",
+    log:
+        f"{FOLD}/{{run}}/logs/onnx.log",
+    benchmark:
+        f"{FOLD}/{{run}}/benchmarks/onnx.tsv"
+    conda:
+        "../envs/torch.yaml"
+    container:
+        CONTAINER
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=minutes(20),
+    params:
+        version=stages.MODEL,
+    message:
+        "Writing {wildcards} as ONNX"
+    script:
+        "../scripts/export_onnx.py"

@@ -60,19 +60,19 @@ rule fetch_weights:
 rule patch:
     input:
         net=lambda w: ancient(net_file(RUNS[w.run]["net"])),
-        labels=f"{DATA}/labels.txt",
-        train=f"{DATA}/train_lmdb.json",
-        val=f"{DATA}/val_lmdb.json",
+        labels=f"{FOLD_DATA}/labels.txt",
+        train=f"{FOLD_DATA}/train_lmdb.json",
+        val=f"{FOLD_DATA}/val_lmdb.json",
         weights=lambda w: weights_of(w.run),
     output:
-        train_val=f"{RESULTS}/{{run}}/train_val.prototxt",
-        deploy=f"{RESULTS}/{{run}}/deploy.prototxt",
-        info=f"{RESULTS}/{{run}}/net.json",
-        layers=f"{RESULTS}/{{run}}/layers.csv",
+        train_val=f"{FOLD}/{{run}}/train_val.prototxt",
+        deploy=f"{FOLD}/{{run}}/deploy.prototxt",
+        info=f"{FOLD}/{{run}}/net.json",
+        layers=f"{FOLD}/{{run}}/layers.csv",
     log:
-        f"{RESULTS}/{{run}}/logs/patch.log",
+        f"{FOLD}/{{run}}/logs/patch.log",
     benchmark:
-        f"{RESULTS}/{{run}}/benchmarks/patch.tsv"
+        f"{FOLD}/{{run}}/benchmarks/patch.tsv"
     conda:
         CONDA
     container:
@@ -86,30 +86,30 @@ rule patch:
             stages.PATCH,
             dataset=CONFIG["dataset"],
             # The nets name the LMDBs by their paths.
-            data=DATA,
+            data=filled(FOLD_DATA, w),
             files=[
                 digest(f) for f in (net_file(RUNS[w.run]["net"]), *weights_of(w.run))
             ],
-            mean=(mean_of(w.run) or [""])[0],
+            mean=filled((mean_of(w.run) or [""])[0], w),
             run=some(w.run, *PATCH_KEYS),
         ),
     message:
-        "Patching the net of run {wildcards.run}"
+        "Patching the net of run {wildcards}"
     script:
         "../scripts/patch.py"
 
 
 rule solver:
     input:
-        net=f"{RESULTS}/{{run}}/train_val.prototxt",
-        train=f"{DATA}/train_lmdb.json",
-        val=f"{DATA}/val_lmdb.json",
+        net=f"{FOLD}/{{run}}/train_val.prototxt",
+        train=f"{FOLD_DATA}/train_lmdb.json",
+        val=f"{FOLD_DATA}/val_lmdb.json",
     output:
-        f"{RESULTS}/{{run}}/solver.prototxt",
+        f"{FOLD}/{{run}}/solver.prototxt",
     log:
-        f"{RESULTS}/{{run}}/logs/solver.log",
+        f"{FOLD}/{{run}}/logs/solver.log",
     benchmark:
-        f"{RESULTS}/{{run}}/benchmarks/solver.tsv"
+        f"{FOLD}/{{run}}/benchmarks/solver.tsv"
     conda:
         CONDA
     container:
@@ -120,8 +120,8 @@ rule solver:
         runtime=minutes(10),
     params:
         settings=lambda w: as_param(stages.SOLVER, run=some(w.run, *SOLVER_KEYS)),
-        prefix=f"{RESULTS}/{{run}}/snapshots/snap",
+        prefix=f"{FOLD}/{{run}}/snapshots/snap",
     message:
-        "Writing the solver of run {wildcards.run}"
+        "Writing the solver of run {wildcards}"
     script:
         "../scripts/solver.py"

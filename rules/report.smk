@@ -3,24 +3,22 @@
 
 rule report:
     input:
-        data=[f"{DATA}/{name}" for name in REPORT_DATA],
-        runs=expand(
-            "{results}/{run}/{name}", results=RESULTS, run=RUNS, name=REPORT_RUN
-        ),
+        data=[data_file(name) for name in REPORT_DATA],
+        runs=expand("{results}/{run}/{name}", results=FOLD, run=RUNS, name=REPORT_RUN),
         nets=[net_file(row["net"]) for row in RUNS.values()],
         weights=[file for run in RUNS for file in weights_of(run)],
         linear=expand(
-            "{results}/{run}/linear.json", results=RESULTS, run=linear_baselines()
+            "{results}/{run}/linear.json", results=FOLD, run=linear_baselines()
         ),
     output:
-        report=f"{RESULTS}/report.html",
-        summary=f"{RESULTS}/summary.txt",
-        sums=f"{RESULTS}/SHA256SUMS",
-        chains=expand("{results}/{run}/provenance.json", results=RESULTS, run=RUNS),
+        report=f"{FOLD}/report.html",
+        summary=f"{FOLD}/summary.txt",
+        sums=f"{FOLD}/SHA256SUMS",
+        chains=expand("{results}/{run}/provenance.json", results=FOLD, run=RUNS),
     log:
-        f"{RESULTS}/logs/report.log",
+        f"{FOLD}/logs/report.log",
     benchmark:
-        f"{RESULTS}/benchmarks/report.tsv"
+        f"{FOLD}/benchmarks/report.tsv"
     conda:
         CONDA
     container:
@@ -30,14 +28,14 @@ rule report:
         mem_mb=memory(2000, kilobytes=4),
         runtime=minutes(30),
     params:
-        settings=as_param(
+        settings=lambda w: as_param(
             stages.REPORT,
             # Whatever is new anywhere: a killed step leaves neither its result nor a note of what
             # had changed, but the report, not made since, still has its own.
             versions=versions(),
             files=sorted(USER_FILES.values()),
             pictures=PICTURES,
-            config=CONFIG,
+            config=config_of(w),
             weights={run: weights_of(run) for run in RUNS},
         ),
     message:

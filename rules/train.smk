@@ -3,24 +3,24 @@
 
 rule train:
     input:
-        net=f"{RESULTS}/{{run}}/train_val.prototxt",
-        solver=f"{RESULTS}/{{run}}/solver.prototxt",
-        info=f"{RESULTS}/{{run}}/net.json",
-        train=f"{DATA}/train_lmdb",
-        train_info=f"{DATA}/train_lmdb.json",
-        val=f"{DATA}/val_lmdb",
-        val_info=f"{DATA}/val_lmdb.json",
+        net=f"{FOLD}/{{run}}/train_val.prototxt",
+        solver=f"{FOLD}/{{run}}/solver.prototxt",
+        info=f"{FOLD}/{{run}}/net.json",
+        train=f"{FOLD_DATA}/train_lmdb",
+        train_info=f"{FOLD_DATA}/train_lmdb.json",
+        val=f"{FOLD_DATA}/val_lmdb",
+        val_info=f"{FOLD_DATA}/val_lmdb.json",
         weights=lambda w: weights_of(w.run),
         mean=lambda w: mean_of(w.run),
     output:
-        weights=f"{RESULTS}/{{run}}/final.caffemodel",
-        table=f"{RESULTS}/{{run}}/train.csv",
-        log=f"{RESULTS}/{{run}}/train.log",
-        result=f"{RESULTS}/{{run}}/train.json",
+        weights=f"{FOLD}/{{run}}/final.caffemodel",
+        table=f"{FOLD}/{{run}}/train.csv",
+        log=f"{FOLD}/{{run}}/train.log",
+        result=f"{FOLD}/{{run}}/train.json",
     log:
-        f"{RESULTS}/{{run}}/logs/train.log",
+        f"{FOLD}/{{run}}/logs/train.log",
     benchmark:
-        f"{RESULTS}/{{run}}/benchmarks/train.tsv"
+        f"{FOLD}/{{run}}/benchmarks/train.tsv"
     conda:
         lambda w: conda_of(w.run)
     container:
@@ -44,8 +44,8 @@ rule train:
     params:
         settings=lambda w: as_param(stages.TRAIN, run=some(w.run, *TRAIN_KEYS)),
         # Not an output: what was trained before a break must outlive it.
-        snapshots=f"{RESULTS}/{{run}}/snapshots",
+        snapshots=f"{FOLD}/{{run}}/snapshots",
     message:
-        "Training {wildcards.run}"
+        "Training {wildcards}"
     script:
         "../scripts/train.py"

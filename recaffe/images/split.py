@@ -5,6 +5,9 @@ or goes can move it. Each class is cut at the same shares of a uniform hash, so 
 stratified up to chance. Of a group of twins, those that would land beyond the split of the
 group's representative are left out: rather a picture less than a twin of a test picture in
 training.
+
+In cross validation the same number says in which fold a picture is tested, and in which it validates. Each is
+tested in one; a twin that is tested elsewhere is left out of that fold's training.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recaffe import tables
+from recaffe import folds, tables
 from recaffe.errors import DataError
 from recaffe.files import write_json, write_text
 from recaffe.images import duplicates, inventory, scan
@@ -57,10 +60,13 @@ def shard_of(key: str, shards: int) -> int:
 def assign(rows: Sequence[Row], shares: dict[str, Any], bits: int, allow_conflicts: bool) -> Split:
     """Place each row. `shares` is the config's `split`, `bits` its scan.near_duplicates.
 
-    Raises `DataError` if the same pixels stand under two labels and `allow_conflicts` is off.
+    In cross validation `shares` has `fold`, (which, of how many), instead of `test`. Raises `DataError` if
+    the same pixels stand under two labels and `allow_conflicts` is off.
     """
     groups = duplicates.find(rows, bits)
     given = {row["split"] for row in rows} - {""}
+    if "fold" in shares:
+        folds.refuse_given(given)
     place = [_own_place(row, shares, given) for row in rows]
     split = Split(place, groups)
     conflicts = _conflicts(rows, groups)
@@ -85,18 +91,38 @@ def assign(rows: Sequence[Row], shares: dict[str, Any], bits: int, allow_conflic
 def _own_place(row: Row, shares: dict[str, Any], given: set[str]) -> str:
     if row["split"] in ("val", "test"):
         return row["split"]
+    if "fold" in shares:
+        return _place_in_fold(_number(row, shares["seed"]), shares["val"], *shares["fold"])
     u = _uniform(row, shares["seed"])
     test = 0.0 if "test" in given else shares["test"]
     val = 0.0 if "val" in given else shares["val"]
     return "test" if u < test else "val" if u < test + val else "train"
 
 
+def _place_in_fold(number: int, val: float, fold: int, count: int) -> str:
+    """Where a picture of that number, of 64 bits, goes in one of so many folds, which count from 1.
+
+    The numbers are a circle that each fold enters an equal arc later: what is in the first such arc is
+    tested, so each picture in one fold, and the share `val` of the circle behind it validates.
+    """
+    whole = 1 << 64  # an arc, in units that make all of them whole numbers
+    along = (number * count - (fold - 1) * whole) % (count * whole)
+    if along < whole:
+        return "test"
+    return "val" if along < whole + int(val * count * whole) else "train"
+
+
 def _uniform(row: Row, seed: int) -> float:
-    """The row's own number in [0, 1). Pictures that look the same share it."""
+    """The row's own number in [0, 1)."""
+    return _number(row, seed) / 2**64
+
+
+def _number(row: Row, seed: int) -> int:
+    """The row's own number of 64 bits. Pictures that look the same share it."""
     plain = sum(b.bit_count() for b in bytes.fromhex(row["phash"])) < 16  # no texture to tell by
     content = row["pixels"] if plain else row["phash"]
     digest = hashlib.sha256(f"{seed}:{content}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+    return int.from_bytes(digest[:8], "big")
 
 
 def _conflicts(rows: Sequence[Row], groups: Sequence[duplicates.Group]) -> list[list[int]]:
@@ -113,12 +139,16 @@ def _keep_together(
     rows: Sequence[Row], split: Split, group: duplicates.Group, shares: dict[str, Any]
 ) -> None:
     members = [i for i in group.members if split.place[i]]
-    fixed = [i for i in members if rows[i]["split"] in ("val", "test")]
+    fixed = [
+        i
+        for i in members
+        if rows[i]["split"] in ("val", "test") or ("fold" in shares and split.place[i] == "test")
+    ]
     if len({split.place[i] for i in members}) < 2:
         return
-    if fixed:  # val and test lists are taken as they are
-        home = "test" if any(rows[i]["split"] == "test" for i in fixed) else "val"
-        twin = next(i for i in fixed if rows[i]["split"] == home)
+    if fixed:  # val and test lists are taken as they are, and so is what a fold tests
+        home = "test" if any(split.place[i] == "test" for i in fixed) else "val"
+        twin = next(i for i in fixed if split.place[i] == home)
     else:
         twin = min(members, key=lambda i: (_uniform(rows[i], ~shares["seed"]), rows[i]["path"]))
         home = split.place[twin]
@@ -140,10 +170,13 @@ def write(
     """Write the lists, labels.txt, classes.csv, duplicates.csv and lists.json into folder `out`.
 
     List lines are `path label`, in the order of the LMDB's keys. Paths start from lists.json's
-    `root`, as `convert_imageset ROOT/ LIST` wants them.
+    `root`, as `convert_imageset ROOT/ LIST` wants them. A fold's folder also gets links to what all
+    folds have in common.
 
     Raises `DataError` for an empty validation or test set or a class without training pictures.
     """
+    if "fold" in config["split"]:
+        folds.share(manifest.parent, out)
     rows = scan.read_manifest(manifest)
     labels = inventory.read_classes(inventory_file)
     shares, settings = config["split"], config["scan"]
@@ -152,7 +185,7 @@ def write(
         s: Counter(r["label"] for r, p in zip(rows, split.place, strict=True) if p == s)
         for s in SPLITS
     }
-    _check(labels, counts, settings, split.warnings)
+    _check(labels, counts, settings, split.warnings, shares.get("fold"))
     roots = {row["root"] for row in rows}
     root = roots.pop() if len(roots) == 1 else "."
     index = {name: i for i, name in enumerate(labels)}
@@ -229,11 +262,17 @@ def _check(
     counts: dict[str, Counter[str]],
     settings: dict[str, Any],
     warnings: list[str],
+    fold: Sequence[int] | None = None,
 ) -> None:
-    for s, key in (("val", "split.val"), ("test", "split.test")):
+    for s in ("val", "test"):
+        if not counts[s] and fold:
+            what = "raise split.val" if s == "val" else "lower split.folds"
+            raise DataError(
+                f"No picture falls into the {s} set of fold {fold[0]}: {what}, or add pictures."
+            )
         if not counts[s]:
             raise DataError(
-                f"No picture falls into the {s} set. Raise {key}, give a {s} list, or add pictures."
+                f"No picture falls into the {s} set. Raise split.{s}, give a {s} list, or add pictures."
             )
     for name in labels:
         if not counts["train"][name]:
