@@ -47,6 +47,7 @@ AGAIN = {
     "baselines": "linear",
     "report": REPORT,
     "report.description": "the report, and the model's card",
+    "report.heat_maps": "heat_maps",
     "report.note": "the report, and the model's card",
 }
 

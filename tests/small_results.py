@@ -36,26 +36,28 @@ def build_results(
     classes: Sequence[str] = ("cat", "dog"),
     prefix: str = "picture",
     net: str = NET,
+    count: int = 14,
     **settings: dict[str, Any],
 ) -> Path:
-    """Pictures, config and results/own in `folder`, whose names are relative to it.
+    """`count` pictures a class, config and results/own in `folder`, whose names are relative to it.
 
-    `settings` come on top of the config's `lmdb` and `train`.
+    `settings` come on top of the config's `lmdb`, `train` and `report`; `runs` stands in its place.
     """
     back = Path.cwd()
     os.chdir(folder)
     try:
-        return folder / _build(classes, prefix, net, settings)
+        return folder / _build(classes, prefix, net, count, settings)
     finally:
         os.chdir(back)
 
 
-def _build(classes: Sequence[str], prefix: str, net: str, settings: dict[str, Any]) -> Path:
+def _build(
+    classes: Sequence[str], prefix: str, net: str, count: int, settings: dict[str, Any]
+) -> Path:
     for hue, name in enumerate(classes):
-        for i in range(14):
-            save(
-                texture(100 * hue + i, hue, (16, 16)), Path("pictures") / name / f"{prefix}{i}.png"
-            )
+        for i in range(count):
+            picture = texture(1000 * hue + i, hue, (16, 16))
+            save(picture, Path("pictures") / name / f"{prefix}{i}.png")
     Path("net.prototxt").write_text(net, encoding="utf-8")
     config = configs.complete(
         {
@@ -68,11 +70,12 @@ def _build(classes: Sequence[str], prefix: str, net: str, settings: dict[str, An
                 "threads": 1, "base_lr": 0.0001, "batch_size": 4, "device": "cpu",
                 **settings.get("train", {}),
             },
-            "runs": {"first": {}},
+            "report": settings.get("report", {}),
+            "runs": settings.get("runs", {"first": {}}),
         }
     )  # fmt: skip
     results, seed = Path("results/own"), config["split"]["seed"]
-    data, run, row = results / "data", results / "first", config["runs"]["first"]
+    data = results / "data"
     listed = data / "inventory.csv"
     inventory.take(config["images"], listed, data / ".inventory_cache.csv")
     scan(listed, data / "manifest.csv", data / "rejected.csv", config["scan"], 1)
@@ -82,6 +85,18 @@ def _build(classes: Sequence[str], prefix: str, net: str, settings: dict[str, An
         write.write(data / f"{name}.txt", "pictures", lmdb, config, seed, 1)
         write_json(data / f"{name}_lmdb.json", read.describe(lmdb))
     mean.write(mean.compute(data / "train_lmdb"), data / "mean.binaryproto")
+    for name in config["runs"]:
+        _run(results, name, config)
+    weights: dict[str, list[str]] = {name: [] for name in config["runs"]}
+    facts = collect.collect(results, config, weights)
+    write_text(results / "report.html", build.render(facts))
+    write_text(results / "summary.txt", collect.headline(facts) + "\n")
+    provenance.write(results, config, weights)
+    return results
+
+
+def _run(results: Path, name: str, config: dict[str, Any]) -> None:
+    data, run, row = results / "data", results / name, config["runs"][name]
     mean_file = [data / "mean.binaryproto"] if row["mean"] == "file" else []
     prepare.prepare(
         Path(row["net"]), data, None, {"dataset": "own", "mean": str((mean_file or [""])[0]), "run": row}
@@ -91,17 +106,12 @@ def _build(classes: Sequence[str], prefix: str, net: str, settings: dict[str, An
         row, deploy=run / "deploy.prototxt", net_info=run / "net.json",
         weights=run / "final.caffemodel", lmdb=data / "test_lmdb", mean=mean_file,
     )  # fmt: skip
-    entries = write.read_list(data / "test.txt", seed)
+    entries = write.read_list(data / "test.txt", config["split"]["seed"])
     labels = (data / "labels.txt").read_text(encoding="utf-8").splitlines()
     table = predictions.tabulate(predict(job, title="test"), entries, labels)
     predictions.write(table, run / "predictions.csv")
     write_json(run / "metrics.json", metrics.compute(predictions.read(run / "predictions.csv")))
     build_model.build(run, data, {**config, "run": row})
-    facts = collect.collect(results, config, {"first": []})
-    write_text(results / "report.html", build.render(facts))
-    write_text(results / "summary.txt", collect.headline(facts) + "\n")
-    provenance.write(results, config, {"first": []})
-    return results
 
 
 def _train(data: Path, run: Path, row: dict, mean_file: list[Path]) -> None:

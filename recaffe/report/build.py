@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from recaffe.report import collect, figures
+from recaffe.report import collect, sections
+from recaffe.report.album import Album
 
-SAMPLES_A_CLASS, SAMPLED_CLASSES, LISTED = 7, 12, 50
+# The theme is chosen before anything is drawn, the rest when all is there.
+EARLY, LATE = ("theme.js",), ("tables.js", "pictures.js", "matrix.js")
 
 
 def render(facts: dict[str, Any]) -> str:
     """The HTML text. File and class names are escaped; figures are inline SVG."""
+    album = Album(Path(facts["lists"]["root"]), facts["config"]["scan"])
+    environment = _environment(album)
+    shown = []
+    data: dict[str, Any] = {}
+    for section in sections.ORDER:
+        view = section.view(facts, album)
+        if view is None:
+            continue
+        name = section.__name__.rpartition(".")[2]
+        body = environment.get_template(f"parts/{name}.html.j2").render(**facts, **view)
+        shown.append({"name": name, "title": section.TITLE, "body": Markup(body)})
+        data |= {"matrix": view["matrix"]} if "matrix" in view else {}
+    early, late = _code(EARLY), _code(LATE)
+    return environment.get_template("template.html.j2").render(
+        title=facts["title"],
+        sections=shown,
+        style=Markup(_code(("style.css",))),
+        early=Markup(early),
+        late=Markup(late),
+        # Only this code runs in the page, whatever a name may hold.
+        allowed=" ".join(f"'{_hash(code)}'" for code in (early, late)),
+        data=_json({**data, "pictures": album.rest()}),
+    )
+
+
+def _environment(album: Album) -> Environment:
     environment = Environment(
         loader=PackageLoader("recaffe.report", "."),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -25,46 +56,22 @@ def render(facts: dict[str, Any]) -> str:
     )
     environment.filters["million"] = lambda n: f"{n / 1e6:,.2f} M"
     environment.filters["mib"] = lambda n: f"{n / 2**20:,.0f} MiB"
-    first_name, first = next(iter(facts["runs"].items()))
-    config = facts["config"]
-    return environment.get_template("template.html.j2").render(
-        **facts,
-        first_name=first_name,
-        first=first,
-        accuracy=collect.accuracy,
-        comparison=collect.comparison(facts),
-        formats=collect.formats(facts["manifest"]),
-        config_text=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
-        samples=_samples(facts),
-        mean_picture=figures.mean_picture(facts["mean"]),
-        mean_values=", ".join(f"{v:.1f}" for v in facts["mean"].mean((1, 2))),
-        mistakes=_mistakes(facts, first),
-        listed=LISTED,
-        bars=Markup(figures.class_bars(facts["classes"])),
-        curves=Markup(figures.curves(facts["runs"])),
-        confusion=Markup(figures.confusion(first["metrics"]["confusion"], facts["labels"])),
-        reliability=Markup(figures.reliability(first["metrics"]["reliability"])),
-    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    environment.globals["picture"] = album.show
+    environment.globals["accuracy"] = collect.accuracy
+    return environment
 
 
-def _picture(facts: dict[str, Any], path: str) -> str:
-    return figures.thumbnail(Path(facts["lists"]["root"]) / path, facts["config"])
+def _code(names: tuple[str, ...]) -> str:
+    folder = files("recaffe.report") / "page"
+    return "".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
-def _samples(facts: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """(class, [(path, data URI)]): the first of the shuffled training list."""
-    grid = []
-    for label, name in enumerate(facts["labels"][:SAMPLED_CLASSES]):
-        paths = list(dict.fromkeys(path for path, own in facts["train"] if own == label))
-        grid.append((name, [(p, _picture(facts, p)) for p in paths[:SAMPLES_A_CLASS]]))
-    return grid
+def _hash(code: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}"
 
 
-def _mistakes(facts: dict[str, Any], run: dict[str, Any]) -> list[dict[str, Any]]:
-    """The test pictures that the net was surest about and wrong, worst first."""
-    wrong = [row for row in run["predictions"] if row["label"] != row["predicted"]]
-    wrong.sort(key=lambda row: (-float(row["confidence"]), row["path"]))
-    return [
-        {**row, "image": _picture(facts, row["path"])}
-        for row in wrong[: facts["config"]["report"]["mistakes"]]
-    ]
+def _json(value: Any) -> Markup:
+    """JSON for a script element, which no text in it can end."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))

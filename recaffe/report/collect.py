@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from recaffe import mean, provenance
+from recaffe.evaluate import answers
 from recaffe.files import sha256
 from recaffe.images import inventory
 from recaffe.tables import rows
@@ -19,6 +19,11 @@ def collect(results: Path, config: dict[str, Any], weights: dict[str, list[str]]
     data = results / "data"
     classes = rows(data / "classes.csv")
     labels = [row["name"] for row in classes]
+    runs = {name: _run(results / name, row) for name, row in config["runs"].items()}
+    first_name, first = next(iter(runs.items()))
+    # Where the net looked is shown of the run that the report is about.
+    if (results / first_name / "heat_maps.json").is_file():
+        first["heat_maps"] = read_json(results / first_name / "heat_maps.json")
     return {
         "config": config,
         "title": config["title"] or config["dataset"],
@@ -36,7 +41,9 @@ def collect(results: Path, config: dict[str, Any], weights: dict[str, list[str]]
         "train": _entries(data / "train.txt"),
         "shape": read_json(data / "train_lmdb.json")["shape"],
         "mean": mean.read(data / "mean.binaryproto"),
-        "runs": {name: _run(results / name, row) for name, row in config["runs"].items()},
+        "runs": runs,
+        "first_name": first_name,
+        "first": first,
         "stages": stages(results, config),
         "provenance": _provenance(results, config, weights),
     }
@@ -49,9 +56,11 @@ def _run(folder: Path, row: dict[str, Any]) -> dict[str, Any]:
         "metrics": read_json(folder / "metrics.json"),
         "net": read_json(folder / "net.json"),
         "layers": rows(folder / "layers.csv"),
+        "deploy": (folder / "deploy.prototxt").read_text(encoding="utf-8"),
         "train": read_json(folder / "train.json"),
         "curve": rows(folder / "train.csv"),
-        "predictions": rows(folder / "predictions.csv"),
+        "answers": answers.read(folder / "predictions.csv"),
+        "heat_maps": None,
         "linear": read_json(linear) if linear.is_file() and row["weights"] != "none" else None,
     }
 
@@ -138,11 +147,6 @@ def _provenance(
         lines.append((f"{name}: trained on", f"{result['device']}, seed {row['seed']}"))
         lines.append((f"{name}: final.caffemodel", result["sha256"]))
     return lines
-
-
-def formats(manifest: list[dict[str, str]]) -> list[tuple[str, int]]:
-    """How many pictures there are of each file format and pixel form, most first."""
-    return Counter(f"{row['format']} {row['mode']}" for row in manifest).most_common()
 
 
 def _entries(path: Path) -> list[tuple[str, int]]:

@@ -1,132 +1,142 @@
-"""The report's figures as inline SVG, and pictures as data URIs."""
+"""The report's figures as inline SVG whose ink is the page's, so that they can be read on light and dark."""
 
 from __future__ import annotations
 
-import base64
 import io
 import re
-from pathlib import Path
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import matplotlib as mpl
 import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from recaffe.images.decode import RejectError, decode, read
-
-THUMB = 112  # pixels, the longer side
+# Stands for the page's own colour of text, which the SVG then names.
+_INK = "#010203"
 _STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "recaffe", "font.family": "sans-serif", "font.size": 9,
-    "text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
+    "text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+    "grid.alpha": 0.18, "grid.color": _INK, "text.color": _INK, "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK, "axes.titlecolor": _INK, "xtick.color": _INK, "ytick.color": _INK,
+    "axes.facecolor": "none", "figure.facecolor": "none", "savefig.facecolor": "none",
 }  # fmt: skip
-BLUE, ORANGE = "#2b6ca3", "#d1742a"
+BLUE, ORANGE, GREEN, GREY = "#2b6ca3", "#c8641e", "#3f8f4a", "#7a828a"
+# At least three times as light or dark as either page behind them.
+COLOURS = (BLUE, ORANGE, GREEN, "#8a63c9", "#1f8f8f", "#c4508f", "#a0714a", GREY)
+_DASHES = ("-", "--", ":", "-.")
 
 
-def _svg(figure: Figure) -> str:
+def style_of(index: int) -> tuple[str, str]:
+    """Colour and dash of the curve of a number."""
+    return COLOURS[index % len(COLOURS)], _DASHES[index // len(COLOURS) % len(_DASHES)]
+
+
+def _svg(figure: Figure, name: str, says: str) -> Markup:
+    """The figure's SVG, its ids its own within the page; `says` is what it shows, in words."""
     out = io.StringIO()
-    figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
+    with warnings.catch_warnings():
+        # Letters that Matplotlib has no font for are text in the SVG, and the browser has one.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
     text = out.getvalue()
     # Matplotlib's metadata block names outside addresses and says nothing.
-    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(url\(#|href="#)', rf"\1{name}-", text)
+    text = text.replace(_INK, "var(--ink)")
+    text = text.replace("<svg ", f'<svg class="plot" role="img" aria-label="{escape(says)}" ', 1)
+    return Markup(text)
 
 
-def curves(runs: dict[str, dict[str, Any]]) -> str:
-    """Training loss (smoothed as Caffe shows it) and validation accuracy by epoch, a line a run."""
+def _axes(width: float, height: float, **labels: Any) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height))
+    axes = figure.subplots()
+    axes.set(**labels)
+    return figure, axes
+
+
+def curve(
+    runs: Mapping[str, Sequence[Mapping[str, str]]], styles: Mapping[str, int], column: str, label: str
+) -> Markup:  # fmt: skip
+    """A column of train.csv by epoch, a line a run; runs of the same number look the same."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(8.4, 3.0))
-        loss, accuracy = figure.subplots(1, 2)
-        for name, run in runs.items():
-            points = [(float(r["epoch"]), float(r["loss"])) for r in run["curve"] if r["loss"]]
-            loss.plot(*_columns(points), label=name, linewidth=1.2)
-            points = [
-                (float(r["epoch"]), float(r["val_accuracy"]))
-                for r in run["curve"]
-                if r["val_accuracy"]
-            ]
-            accuracy.plot(*_columns(points), marker=".", label=name, linewidth=1.2)
-        loss.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
-        accuracy.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, 1))
-        accuracy.legend(frameon=False, loc="lower right")
-        return _svg(figure)
+        figure, axes = _axes(3.6, 2.7, xlabel="epoch", ylabel=label)
+        for name, rows in runs.items():
+            points = [(float(r["epoch"]), float(r[column])) for r in rows if r[column]]
+            colour, dash = style_of(styles[name])
+            marker = "." if len(points) <= 60 and column == "val_accuracy" else ""
+            axes.plot(
+                [x for x, _ in points], [y for _, y in points], label=name,
+                linewidth=1.2, color=colour, linestyle=dash, marker=marker,
+            )  # fmt: skip
+        if column == "val_accuracy":
+            axes.set(ylim=(0, 1))
+        elif column == "loss":
+            axes.set(ylim=(0, None))
+        return _svg(figure, f"curve-{column.replace('_', '-')}", f"{label} by epoch")
 
 
-def _columns(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    return [p[0] for p in points], [p[1] for p in points]
+def intervals(rows: Sequence[tuple[str, float, float, float]]) -> Markup:
+    """A dot and its interval for each (name, value, low, high), downwards."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _axes(6.4, 0.28 * len(rows) + 0.7, xlabel="test accuracy")
+        for i, (_, value, low, high) in enumerate(rows):
+            axes.plot([low, high], [i, i], color=BLUE, linewidth=2, solid_capstyle="round")
+            axes.plot(value, i, "o", color=BLUE, markersize=6)
+        axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        return _svg(figure, "intervals", "test accuracy of each run with its 95 % interval")
 
 
-def confusion(matrix: list[list[int]], labels: list[str]) -> str:
-    """Counts by true class (rows) and predicted class (columns), shaded by share of the row."""
-    values = np.array(matrix)
-    shares = values / np.maximum(values.sum(1, keepdims=True), 1)
-    side = max(3.2, 0.42 * len(labels) + 1.8)
-    with mpl.rc_context({**_STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(side, side))
-        axes = figure.subplots()
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        axes.set_xticks(range(len(labels)), labels, rotation=90)
-        axes.set_yticks(range(len(labels)), labels)
-        axes.set(xlabel="predicted", ylabel="true")
-        if len(labels) <= 30:
-            for (i, j), n in np.ndenumerate(values):
-                if n:
-                    colour = "white" if shares[i, j] > 0.5 else "black"
-                    axes.text(j, i, str(n), ha="center", va="center", color=colour, fontsize=8)
-        return _svg(figure)
-
-
-def reliability(bins: list[dict[str, float]]) -> str:
+def reliability(bins: Sequence[Mapping[str, float]]) -> Markup:
     """Accuracy against confidence; on the diagonal, the net knows how sure it may be."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(3.2, 3.2))
-        axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color="#999999", linewidth=1)
+        figure, axes = _axes(
+            3.4, 3.4, xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02)
+        )
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
         largest = max(b["n"] for b in bins)
         for b in bins:
-            axes.plot(
-                b["confidence"],
-                b["accuracy"],
-                "o",
-                color=BLUE,
-                markersize=3 + 9 * (b["n"] / largest) ** 0.5,
-            )
-        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
-        return _svg(figure)
+            size = 3 + 9 * (b["n"] / largest) ** 0.5
+            axes.plot(b["confidence"], b["accuracy"], "o", color=BLUE, markersize=size)
+        return _svg(figure, "reliability", "accuracy by confidence, larger dots for more pictures")
 
 
-def class_bars(classes: list[dict[str, str]]) -> str:
+def class_bars(classes: Sequence[Mapping[str, str]]) -> Markup:
     """Pictures of each class in training, validation and test."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(8.4, max(1.2, 0.24 * len(classes) + 0.7)))
-        axes = figure.subplots()
+        figure, axes = _axes(6.4, max(1.2, 0.24 * len(classes) + 0.7), xlabel="pictures")
         left = np.zeros(len(classes))
-        for split, colour in (("train", BLUE), ("val", ORANGE), ("test", "#5a9a57")):
+        for split, colour in (("train", BLUE), ("val", ORANGE), ("test", GREEN)):
             n = np.array([int(row[split]) for row in classes])
-            axes.barh([row["name"] for row in classes], n, left=left, color=colour, label=split)
+            axes.barh(range(len(classes)), n, left=left, color=colour, label=split)
             left += n
-        axes.invert_yaxis()
-        axes.set(xlabel="pictures")
+        axes.set_yticks(range(len(classes)), [row["name"] for row in classes])
+        axes.set_ylim(len(classes) - 0.4, -0.6)
+        axes.grid(axis="y", visible=False)
         axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
-        return _svg(figure)
+        return _svg(figure, "classes", "pictures of each class in training, validation and test")
 
 
-def thumbnail(path: Path, config: dict[str, Any]) -> str:
-    """A picture as a small JPEG data URI; empty if it can't be read any more."""
-    try:
-        rgb = decode(read(path), config["scan"]["background"], config["scan"]["max_pixels"]).rgb
-    except RejectError:
-        return ""
-    return _small(rgb[:, :, ::-1])
-
-
-def mean_picture(mean: np.ndarray) -> str:
-    """A mean (float32 C×H×W, BGR or gray) as a small picture's data URI."""
-    return _small(np.clip(np.rint(mean), 0, 255).astype(np.uint8).transpose(1, 2, 0))
-
-
-def _small(bgr: np.ndarray) -> str:
-    scale = THUMB / max(bgr.shape[:2])
-    size = (max(1, round(bgr.shape[1] * scale)), max(1, round(bgr.shape[0] * scale)))
-    small = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    ok, code = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 82])
-    return f"data:image/jpeg;base64,{base64.b64encode(code.tobytes()).decode()}" if ok else ""
+def sizes(pixels: Sequence[tuple[int, int]], record: tuple[int, int]) -> Markup:
+    """Widths and heights of the pictures, larger dots for more, beside those of a record."""
+    found = Counter(pixels)
+    with mpl.rc_context(_STYLE):
+        figure, axes = _axes(3.6, 3.0, xlabel="width, pixels", ylabel="height, pixels")
+        if len(found) > 400:
+            x, y = (np.array([size[i] for size in pixels]) for i in (0, 1))
+            axes.hexbin(x, y, gridsize=28, mincnt=1, bins="log", cmap="Blues", linewidths=0.2)
+        else:
+            most = max(found.values())
+            x, y = (np.array([size[i] for size in found]) for i in (0, 1))
+            area = [12 + 150 * n / most for n in found.values()]
+            axes.scatter(x, y, s=area, color=BLUE, alpha=0.75, linewidths=0)
+        axes.plot(*record, "x", color=ORANGE, markersize=9, markeredgewidth=2)
+        wide = max(x.max(), record[0]) * 1.08, max(y.max(), record[1]) * 1.08
+        axes.set(xlim=(0, wide[0]), ylim=(0, wide[1]))
+        return _svg(figure, "sizes", "widths and heights of the pictures")

@@ -17,7 +17,7 @@ DATES = (".files_cache.csv", ".inventory_cache.csv")  # of the user's files
 # Head and speed of a line in Caffe's log.
 STAMPED = re.compile(r"^I\d{4} [\d:.]+ +\d+ |\([\d.e+]+ iter/s, [\d.e-]+s/", re.MULTILINE)
 # All that may differ in report.html: the table of the steps' times, and a training's speed.
-CLOCKED = re.compile(r'<h2 id="speed">.*?<h2 id="provenance">|\d+ pictures/s', re.DOTALL)
+CLOCKED = re.compile(r'<section id="speed">.*?<section id="provenance">|\d+ pictures/s', re.DOTALL)
 
 
 @pytest.fixture(scope="module")
