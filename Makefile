@@ -1,4 +1,4 @@
-# run test lint | caffe images | faults parity containers cluster docs (slower suites) | bench study. Each sets up what it needs in .venv/: nothing outside this folder is touched.
+# run test lint | caffe images | faults parity containers cluster browser docs (slower suites) | bench study. Each sets up what it needs in .venv/: nothing outside this folder is touched.
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= $(shell nproc)
@@ -10,7 +10,7 @@ READY := $(VENV)/ready-$(shell cat constraints.txt pyproject.toml | cksum | cut 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: run test lint setup faults faults-nightly caffe caffe-cuda images parity containers cluster docs bench envs proto dag clean
+.PHONY: run test lint setup faults faults-nightly caffe caffe-cuda images parity containers cluster browser screenshots docs bench envs proto dag clean
 .DEFAULT_GOAL := run
 
 run: $(READY)
@@ -59,6 +59,15 @@ containers: $(READY) caffe images
 # The workflow on a real SLURM of three nodes on this machine, whose packages are installed if they can be.
 cluster: $(READY)
 	$(BIN)/pytest -n 2 --dist worksteal tests/cluster $(PYTEST)
+
+# Report and server in the system's Chromium (RECAFFE_CHROMIUM names another): docs/report.md.
+browser: $(READY)
+	$(BIN)/pytest tests/browser $(PYTEST)
+
+# The same, and docs/report.png and its siblings anew, of the demonstration's report.
+screenshots: export RECAFFE_SCREENSHOTS := $(CURDIR)/docs
+screenshots: $(READY) run
+	$(BIN)/pytest tests/browser/test_screenshots.py $(PYTEST)
 
 # The documentation as a site, in build/site, and its commands, run: docs/contributing.md.
 docs: export NO_MKDOCS_2_WARNING := 1
