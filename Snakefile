@@ -7,7 +7,7 @@ import sys
 sys.path.insert(0, str(workflow.basedir))
 os.environ.update(PYTHONPATH=str(workflow.basedir))
 
-from recaffe import turns
+from recaffe import live, turns
 
 # Also removes the locks that a killed Snakemake left here.
 ALONE = workflow.is_main_process and turns.begin()
@@ -15,6 +15,10 @@ ALONE = workflow.is_main_process and turns.begin()
 if not workflow.config_settings.configfiles:
 
     configfile: "config/config.yaml"
+
+
+# `--config live=false`: lines instead of the view that a terminal gets.
+LIVE = str(config.pop("live", True)).lower() != "false"
 
 
 include: "rules/common.smk"
@@ -27,6 +31,15 @@ include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/model.smk"
 include: "rules/report.smk"
+
+
+if FOLDS:
+
+    include: "rules/folds.smk"
+
+
+if workflow.is_main_process:
+    live.begin(workflow, CONFIG["dataset"], LIVE)
 
 
 # Small enough for the machine that Snakemake itself runs on, or in need of a network, when the others

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from recaffe import image, stop, turns
+from recaffe import image, status, stop, turns
 from recaffe.errors import RecaffeError, is_out_of_memory
 from recaffe.files import explain_os_error
 
@@ -22,7 +22,7 @@ _OUT_OF_MEMORY = (
 
 @contextmanager
 def script(log: str) -> Iterator[None]:
-    """Send stdout and stderr to `log`, keep the terminal for progress bars, end mistakes well.
+    """Send stdout and stderr to `log`, the terminal gets messages alone; end mistakes well.
 
     In one of recaffe's images the log's first line says which one it is.
 
@@ -40,6 +40,7 @@ def script(log: str) -> Iterator[None]:
     with Path(log).open("w", buffering=1, encoding="utf-8") as f:
         os.dup2(f.fileno(), 1)
         os.dup2(f.fileno(), 2)
+    status.begin(log)
     try:
         with turns.job():
             if line := image.begins():
@@ -60,13 +61,17 @@ def script(log: str) -> Iterator[None]:
             raise
         _keep_trace()
         _end(terminal, _OUT_OF_MEMORY.format(log=log), 1)
+    finally:
+        status.end()
 
 
 def tell(message: str) -> None:
-    """A line on the terminal and in the log; outside a script, on stdout."""
+    """A line on the terminal (not with --quiet all) and in the log; outside a script, on stdout."""
     print(message, flush=True)
-    if terminal := os.environ.get("RECAFFE_TTY"):
-        os.write(int(terminal), f"{message}\n".encode("utf-8", "replace"))
+    terminal = os.environ.get("RECAFFE_TTY")
+    if terminal and os.environ.get(status.QUIET) != "all":
+        with suppress(OSError):  # a terminal that was closed
+            os.write(int(terminal), f"{message}\n".encode("utf-8", "replace"))
 
 
 def _keep_trace() -> None:

@@ -8,7 +8,6 @@ picture is named on stderr and passed over; the status is then 3, and 1 if nothi
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from contextlib import redirect_stdout
@@ -63,12 +62,12 @@ def main(args: argparse.Namespace) -> int:
     with (
         # What the engine has to say is no row.
         redirect_stdout(sys.stderr),
-        bar(len(paths), "predict", "img", delay=math.inf if rows_on_terminal else 0) as shown_bar,
+        bar(len(paths), "predict", "img", hidden=rows_on_terminal) as shown_bar,
     ):
         for answer in classify(model, paths, args.batch_size, args.threads, args.device):
             if answer.scores is None:
                 skipped += 1
-                shown_bar.write(f"recaffe: {shown(answer.path)}: {answer.reason}", file=sys.stderr)
+                print(f"recaffe: {shown(answer.path)}: {answer.reason}", file=sys.stderr)
             else:
                 out.add(answer.path, answer.scores)
             shown_bar.update()

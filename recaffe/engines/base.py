@@ -25,7 +25,7 @@ class TrainJob:
     # The layers to take from `weights`; None takes all that fit by name, as Caffe does.
     copy: tuple[str, ...] | None = None
     final: Path | None = None
-    # None: Caffe's lines go to stderr, and there is no progress bar.
+    # None: Caffe's lines go to stderr.
     log: Path | None = None
     csv: Path | None = None
     # `best` wants an Accuracy layer in TEST and a place for the best weights.

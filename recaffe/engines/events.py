@@ -115,8 +115,7 @@ def check_selection(job: TrainJob, judged: bool) -> None:
 class Recorder:
     """Writes each event to the log as Caffe would, to train.csv, and to the progress bar.
 
-    Without a `log`, Caffe's lines go to stderr and there is no bar; without a `table` there is no
-    csv. Both files are appended to on a resume: rows beyond `start` are dropped first, so that a
+    Without a `log`, Caffe's lines go to stderr; without a `table` there is no csv. Both files are appended to on a resume: rows beyond `start` are dropped first, so that a
     run that was killed after its last snapshot leaves no iteration twice. A `muted` recorder
     watches the loss and writes nothing: that of all processes but the first. One that is `told` what
     goes to the log, line by line (`keep`), writes no lines of its own there.
@@ -137,8 +136,7 @@ class Recorder:
         self.iters_per_epoch, self.began = iters_per_epoch, time.monotonic() - seconds
         self.title, self.max_iter = title, max_iter
         self.muted, self.told = muted, told
-        shown = not muted and log is not None
-        self._line = line if shown else lambda text: None
+        self._line = line if not muted and log is not None else lambda text: None
         self._log = None
         if log is not None:
             path = Path(os.devnull) if muted else log
@@ -149,8 +147,7 @@ class Recorder:
         self._table = csv.writer(self._csv, lineterminator="\n")
         self._table.writerow(CSV_COLUMNS)
         self._table.writerows(rows)
-        self._bar = bar(max_iter, title, "it", initial=start) if shown else None
-        self._accuracy = math.nan
+        self._bar = None if muted else bar(max_iter, title, "it", initial=start)
         self._last_line = 0.0
         self.watcher = Watcher()
 
@@ -209,9 +206,9 @@ class Recorder:
         self.say(f"Iteration {e.iteration}, lr = {number(e.lr)}", "sgd_solver.cpp")
         self._row(e.iteration, f"{e.loss:.6g}", f"{e.lr:.6g}", f"{e.images_per_second:.1f}", "", "")
         if self._bar is not None:
-            self._bar.set_postfix_str(
-                f"loss {e.loss:.3f}, val {self._accuracy:.3f}, {e.images_per_second:.0f} img/s"
-            )
+            self._bar.say(loss=e.loss, lr=e.lr, images_per_second=e.images_per_second)
+            if self.iters_per_epoch:
+                self._bar.say(epoch=e.iteration / self.iters_per_epoch)
         if time.monotonic() - self._last_line > 10:
             self._last_line = time.monotonic()
             self._line(
@@ -226,7 +223,8 @@ class Recorder:
         self._outputs("Test", e.outputs)
         if e.net:
             return  # the first test net is the one that counts
-        self._accuracy = e.accuracy
+        if self._bar is not None and not math.isnan(e.accuracy):
+            self._bar.say(val_accuracy=e.accuracy)
         self._row(
             e.iteration, "", "", "",
             "" if math.isnan(e.accuracy) else f"{e.accuracy:.6f}",

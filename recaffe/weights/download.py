@@ -141,7 +141,7 @@ def _copy(answer: Any, part: Path, have: int, total: int) -> None:
     with _disk(part):
         file = part.open("r+b" if have else "wb")
     last = time.monotonic()
-    with file, progress.bar(total, "fetch", "B", initial=have, unit_scale=True) as shown:
+    with file, progress.bar(total or None, "fetch", "B", initial=have) as shown:
         file.seek(have)
         done = have
         while True:

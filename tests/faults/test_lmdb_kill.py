@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tqdm import tqdm
 
 from recaffe.errors import MachineError
 from recaffe.lmdb import read, shards
@@ -30,8 +28,6 @@ Content = list[tuple[bytes, bytes]]
 
 @pytest.fixture
 def lists(tmp_path: Path) -> Lists:
-    # tqdm's own lock is shared with forks, and one that is killed with it would never give it back.
-    tqdm.set_lock(threading.RLock())
     return Lists(tmp_path, width=64, height=64)
 
 
