@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from recaffe.lmdb.datum import parse_datum, pixels
 from recaffe.lmdb.read import open_records
 from recaffe.progress import progress
 from recaffe.proto import caffe_pb2 as pb
+from recaffe.threads import in_batches, shared_out
 
 _FEW = 0xFFFF // 0xFF  # records of 8 bits whose sum 16 bits hold
 
@@ -34,28 +36,40 @@ def sums(lmdb_path: Path | str) -> Sums | None:
     Raises `DataError` if a record has another shape than the first.
     """
     total: np.ndarray | None = None
-    with open_records(lmdb_path) as found:
-        items = progress(found, len(found), "mean", "img")
-        for number, (key, value) in enumerate(items, 1):
-            record = pixels(parse_datum(value, f"{lmdb_path}: {bytes(key)!r}"))
+    with open_records(lmdb_path) as found, shared_out() as share_out:
+        for batch in in_batches(progress(found, len(found), "mean", "img")):
             if total is None:
-                is_float = record.dtype == np.float32
+                first = _record(lmdb_path, *batch[0])
                 # Integers: exact in any order, where Caffe's float32 sums drift.
-                total = np.zeros(record.shape, np.float64 if is_float else np.int64)
-                # Of few records, and so in few bits: eight times as fast as adding to 64.
-                few = total if is_float else np.zeros(record.shape, np.uint16)
-            if record.shape != total.shape or not np.can_cast(record.dtype, total.dtype):
-                raise DataError(
-                    f"{lmdb_path}: record {bytes(key)!r} is {record.dtype} {record.shape}, the first "
-                    f"{'float32' if is_float else 'uint8'} {total.shape}. Remove the LMDB and run again."
-                )
-            few += record
-            if few is not total and number % _FEW == 0:
+                is_float = first.dtype == np.float32
+                total = np.zeros(first.shape, np.float64 if is_float else np.int64)
+            add = partial(_sum_of_few, lmdb_path, total)
+            # Sums of floats depend on their order, which the number of threads must not decide.
+            for few in [add(batch)] if total.dtype == np.float64 else share_out(add, batch):
                 total += few
-                few[:] = 0
-        if total is None:
-            return None
-        return Sums(total if few is total else total + few, len(found))
+        return None if total is None else Sums(total, len(found))
+
+
+def _record(lmdb_path: Path | str, key: memoryview, value: memoryview) -> np.ndarray:
+    return pixels(parse_datum(value, f"{lmdb_path}: {bytes(key)!r}"))
+
+
+def _sum_of_few(
+    lmdb_path: Path | str, total: np.ndarray, items: Sequence[tuple[memoryview, memoryview]]
+) -> np.ndarray:
+    """The sum of a few records that are as `total` is."""
+    # Of few records, and so in few bits: eight times as fast as adding to 64.
+    assert len(items) <= _FEW
+    few = np.zeros(total.shape, total.dtype if total.dtype == np.float64 else np.uint16)
+    for key, value in items:
+        record = _record(lmdb_path, key, value)
+        if record.shape != total.shape or not np.can_cast(record.dtype, total.dtype):
+            raise DataError(
+                f"{lmdb_path}: record {bytes(key)!r} is {record.dtype} {record.shape}, the first "
+                f"{'float32' if total.dtype == np.float64 else 'uint8'} {total.shape}. Remove the LMDB and run again."
+            )
+        few += record
+    return few
 
 
 def combine(parts: Iterable[Sums | None], source: Path | str) -> np.ndarray:

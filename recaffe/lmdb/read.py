@@ -6,9 +6,9 @@ import hashlib
 import json
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from recaffe.lmdb import pages
 from recaffe.lmdb.datum import parse_datum, pixels
 from recaffe.lmdb.parts import parts, remedy
 from recaffe.progress import progress
+from recaffe.threads import in_batches, shared_out
 
 # An environment must not be opened twice in a process: (device, inode) → it and its users.
 _open: dict[tuple[int, int], tuple[lmdb.Environment, int]] = {}
@@ -145,15 +146,18 @@ def first_shape(path: Path | str) -> tuple[int, int, int]:
 
 def digests(path: Path | str, title: str = "") -> Iterator[tuple[str, str]]:
     """Each key with the SHA-256 of its value, in key order; a bar shows progress under `title`."""
-    with open_records(path) as found:
+    with open_records(path) as found, shared_out() as share_out:
         pairs: Iterable[tuple[memoryview, memoryview]] = found
         if title:
             pairs = progress(found, len(found), title, "img")
-        for key, value in pairs:
-            yield (
-                bytes(key).decode("utf-8", "surrogateescape"),
-                hashlib.sha256(value).hexdigest(),
-            )
+        for batch in in_batches(pairs):
+            hashed = share_out(_hashes, [value for _, value in batch])
+            for (key, _), digest in zip(batch, chain.from_iterable(hashed), strict=True):
+                yield bytes(key).decode("utf-8", "surrogateescape"), digest
+
+
+def _hashes(values: Sequence[memoryview]) -> list[str]:
+    return [hashlib.sha256(value).hexdigest() for value in values]
 
 
 def describe(path: Path | str, values: Mapping[str, str] | None = None) -> dict[str, Any]:
