@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ from recaffe.report.album import Album
 EARLY, LATE = ("theme.js",), ("tables.js", "pictures.js", "matrix.js")
 
 
-def render(facts: dict[str, Any]) -> str:
-    """The HTML text. File and class names are escaped; figures are inline SVG."""
+def render(facts: dict[str, Any], order: Sequence[Any] = sections.ORDER) -> str:
+    """The HTML text of these sections. File and class names are escaped; figures are inline SVG."""
     album = Album(Path(facts["lists"]["root"]), facts["config"]["scan"])
     environment = _environment(album)
     shown = []
     data: dict[str, Any] = {}
-    for section in sections.ORDER:
+    for section in order:
         view = section.view(facts, album)
         if view is None:
             continue
