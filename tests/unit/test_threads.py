@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import chain
 from pathlib import Path
 
 import lmdb
@@ -53,5 +54,5 @@ def test_one_record_of_another_shape_far_down_is_named(tmp_path: Path) -> None:
 def test_parts_come_back_in_order_and_all_of_them() -> None:
     with threads.shared_out() as share_out:
         for batch in threads.in_batches(range(N)):
-            assert sum(share_out(list, batch), []) == batch
+            assert list(chain.from_iterable(share_out(list, batch))) == batch
     assert [len(b) for b in threads.in_batches(range(N))] == [64, 64, 22]
