@@ -41,6 +41,7 @@ RUN_FILES = (
     "final.caffemodel", "train.csv", "train.log", "train.json", "predictions.csv", "metrics.json",
     *(f"model/{name}" for name in model.FILES),
 )  # fmt: skip
+PAGES = ("report.html", "summary.txt", "runs.csv", "groups.csv")
 
 
 def write(results: Path, config: dict[str, Any], weights: Mapping[str, Sequence[str]]) -> None:
@@ -57,9 +58,13 @@ def write(results: Path, config: dict[str, Any], weights: Mapping[str, Sequence[
         if config["baselines"]["linear"] and (results / run / "linear.json").is_file():
             own.append("linear.json")
         names += [f"{run}/{name}" for name in own]
-    names += ["report.html", "summary.txt"]
-    body = "".join(f"{sha256(results / name)}  {name}\n" for name in names)
-    write_text(results / SUMS, f"{body}{own_sum(body)}\n")
+    write_sums(results, [*names, *PAGES])
+
+
+def write_sums(folder: Path, names: Sequence[str]) -> None:
+    """Write SHA256SUMS of these files of a folder."""
+    body = "".join(f"{sha256(folder / name)}  {name}\n" for name in names)
+    write_text(folder / SUMS, f"{body}{own_sum(body)}\n")
 
 
 def own_sum(body: str) -> str:

@@ -16,8 +16,10 @@ import numpy as np
 
 from recaffe import mean
 from recaffe.errors import DataError, RecaffeError
-from recaffe.evaluate import metrics, predictions
+from recaffe.evaluate import metrics, pooled, predictions
+from recaffe.evaluate.pooled import FILE as FOLDS
 from recaffe.files import sha256
+from recaffe.folds import SHARED
 from recaffe.images import inventory
 from recaffe.images.inventory import SPLITS
 from recaffe.lmdb import read
@@ -25,7 +27,7 @@ from recaffe.lmdb.datum import parse_datum
 from recaffe.lmdb.parts import to_remove
 from recaffe.lmdb.write import Entry, read_list
 from recaffe.progress import progress
-from recaffe.provenance import CHAIN, DATA_FILES, RUN_FILES, SUMS, digest_of, own_sum
+from recaffe.provenance import CHAIN, DATA_FILES, PAGES, RUN_FILES, SUMS, digest_of, own_sum
 
 AGAIN = "run the same snakemake command again"
 _SUM = re.compile(r"([0-9a-f]{64})  ([^/\n][^\n]*)")
@@ -57,17 +59,31 @@ class Problem:
 
 
 def data_sets(folder: Path) -> list[Path]:
-    """The folder itself if it is a data set's, else those in it; raises `DataError` if there are none."""
+    """The folder itself if it is a data set's, else those in it; each with its folds, if it has any.
+
+    Raises `DataError` if there are none.
+    """
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}. Name the `results` of a config.")
-    found = [
-        p for p in (folder, *sorted(folder.iterdir())) if (p / "data" / "inventory.csv").exists()
-    ]
+    found = [folder] if _is_data_set(folder) else []
+    found = [p for p in found or sorted(folder.iterdir()) if _is_data_set(p)]
     if not found:
         raise DataError(
             f"{folder} holds no results: neither it nor a folder in it has a data/inventory.csv."
         )
-    return found
+    return [part for p in found for part in (p, *(p / fold for fold in _folds(p)))]
+
+
+def _is_data_set(folder: Path) -> bool:
+    return (folder / "data" / "inventory.csv").exists()
+
+
+def _folds(folder: Path) -> list[str]:
+    """The folds of a cross validation, each of which is a data set's folder of its own."""
+    try:
+        return list(json.loads((folder / FOLDS).read_text(encoding="utf-8"))["folds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def verify(folder: Path, deep: bool = False) -> Iterator[Problem]:
@@ -78,6 +94,9 @@ def verify(folder: Path, deep: bool = False) -> Iterator[Problem]:
     sums = yield from _sums(folder)
     for name, digest in sums.items():
         yield from _file(folder, name, digest)
+    if (folder / FOLDS).exists():
+        yield from _attempt(folder, FOLDS, _check_folds, folder)
+        return
     chains = {}
     for run in sorted({n.split("/")[0] for n in sums if n.endswith(f"/{CHAIN}")}):
         chain = yield from _chain(folder, run)
@@ -109,7 +128,7 @@ def _attempt(folder: Path, name: str, check: Callable[..., None], *args: Any) ->
 
 def _remedy(folder: Path, name: str) -> str:
     files = [] if name in _LISTED else _REMOVE.get(name, [name])
-    if name in (SUMS, "summary.txt") or name.endswith(f"/{CHAIN}"):
+    if name in (SUMS, *PAGES) or name.endswith(f"/{CHAIN}"):
         files = []
     paths = [str(folder / file) for file in files]
     if name.removesuffix(".json").endswith("_lmdb"):
@@ -141,7 +160,9 @@ def _sums(folder: Path) -> Generator[Problem, None, dict[str, str]]:
     sums = {match.group(2): match.group(1) for match in found if match}
     runs = [n.split("/")[0] for n in sums if n.endswith(f"/{CHAIN}")]
     wanted = [*(f"data/{n}" for n in DATA_FILES), *(f"{r}/{n}" for r in runs for n in RUN_FILES)]
-    for name in [*wanted, "report.html", "summary.txt"]:
+    if (folder / FOLDS).exists():
+        wanted = [*(f"data/{n}" for n in SHARED), FOLDS]
+    for name in [*wanted, *PAGES]:
         if name not in sums:
             yield Problem(str(folder / SUMS), f"it lacks {name}", _remedy(folder, SUMS))
     return sums
@@ -177,6 +198,13 @@ def _chain(folder: Path, run: str) -> Generator[Problem, None, dict[str, Any] | 
             what = f"it isn't what {run} was made from ({path} has another digest)"
             yield Problem(str(folder / name), what, _remedy(folder, name))
     return chain
+
+
+def _check_folds(folder: Path) -> None:
+    said = json.loads((folder / FOLDS).read_text("utf-8"))
+    for run, found in said["runs"].items():
+        if pooled.run_of(folder, run, said["folds"])["metrics"] != found:
+            raise DataError("its numbers don't follow from the folds' predictions")
 
 
 def _check_metrics(run: Path) -> None:

@@ -26,6 +26,7 @@ rule folds:
         report=f"{RESULTS}/report.html",
         summary=f"{RESULTS}/summary.txt",
         pooled=f"{RESULTS}/folds.json",
+        sums=f"{RESULTS}/SHA256SUMS",
         tables=[f"{RESULTS}/runs.csv", f"{RESULTS}/groups.csv"],
     log:
         f"{RESULTS}/logs/folds.log",

@@ -1,4 +1,4 @@
-# Everything → report.html, summary.txt; provenance.json for each run, SHA256SUMS
+# Everything → report.html, summary.txt, runs.csv, groups.csv; provenance.json for each run, SHA256SUMS
 
 
 rule report:
@@ -10,9 +10,13 @@ rule report:
         linear=expand(
             "{results}/{run}/linear.json", results=FOLD, run=linear_baselines()
         ),
+        heat_maps=expand(
+            "{results}/{run}/heat_maps.json", results=FOLD, run=runs_looked_at()
+        ),
     output:
         report=f"{FOLD}/report.html",
         summary=f"{FOLD}/summary.txt",
+        tables=[f"{FOLD}/runs.csv", f"{FOLD}/groups.csv"],
         sums=f"{FOLD}/SHA256SUMS",
         chains=expand("{results}/{run}/provenance.json", results=FOLD, run=RUNS),
     log:

@@ -12,7 +12,7 @@ from recaffe import mean, provenance, solver, stages
 from recaffe.engines import jobs
 from recaffe.engines.torch.predict import predict
 from recaffe.engines.torch.train import train
-from recaffe.evaluate import metrics, predictions
+from recaffe.evaluate import groups, metrics, predictions
 from recaffe.files import write_json, write_text
 from recaffe.images import inventory, split
 from recaffe.images.scan import scan
@@ -89,6 +89,7 @@ def _build(
         _run(results, name, config)
     weights: dict[str, list[str]] = {name: [] for name in config["runs"]}
     facts = collect.collect(results, config, weights)
+    groups.write(groups.table(config, facts["runs"]), results)
     write_text(results / "report.html", build.render(facts))
     write_text(results / "summary.txt", collect.headline(facts) + "\n")
     provenance.write(results, config, weights)

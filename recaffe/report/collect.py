@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from recaffe import mean, provenance
-from recaffe.evaluate import answers
+from recaffe.evaluate import answers, groups
 from recaffe.files import sha256
 from recaffe.images import inventory
 from recaffe.tables import rows
+
+MOST = 5  # groups of runs that are named in the summary
 
 
 def collect(results: Path, config: dict[str, Any], weights: dict[str, list[str]]) -> dict[str, Any]:
@@ -22,8 +24,9 @@ def collect(results: Path, config: dict[str, Any], weights: dict[str, list[str]]
     runs = {name: _run(results / name, row) for name, row in config["runs"].items()}
     first_name, first = next(iter(runs.items()))
     # Where the net looked is shown of the run that the report is about.
-    if (results / first_name / "heat_maps.json").is_file():
-        first["heat_maps"] = read_json(results / first_name / "heat_maps.json")
+    looked = results / first_name / "heat_maps.json"
+    if config["report"]["heat_maps"] and looked.is_file():
+        first["heat_maps"] = read_json(looked)
     return {
         "config": config,
         "title": config["title"] or config["dataset"],
@@ -71,18 +74,28 @@ def headline(facts: dict[str, Any]) -> str:
 
 
 def comparison(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """The first run's accuracy and what it must be seen beside, as (label, text)."""
+    """The first run's accuracy and what it must be seen beside, as (label, text).
+
+    Runs that differ only in the seed are one line, mean ± standard deviation. Of more than a few groups
+    of runs only the one that is best on the validation pictures is named: the best on the test pictures
+    would be the luckiest.
+    """
     runs = facts["runs"]
     name, first = next(iter(runs.items()))
     m = first["metrics"]
-    lines = [
-        (f"{name}: test accuracy", accuracy(m)),
-        (f"majority class ({m['majority_class']})", f"{m['majority']:.3f}"),
-    ]
-    for other, run in runs.items():
-        if other != name:
-            kind = "from scratch" if run["row"]["weights"] == "none" else "fine-tuned"
-            lines.append((f"{other} ({kind})", f"{run['metrics']['top1']:.3f}"))
+    own, *others = found = groups.of_table(groups.table(facts["config"], runs))
+    lines = [(f"{name}: test accuracy", accuracy(m))]
+    if len(own.runs) > 1:
+        lines.append((f"{own.name}, {len(own.runs)} seeds", str(own.measures["accuracy"])))
+    lines.append((f"majority class ({m['majority_class']})", f"{m['majority']:.3f}"))
+    for group in others if len(found) <= MOST else ():
+        kind = "from scratch" if runs[group.runs[0]]["row"]["weights"] == "none" else "fine-tuned"
+        seeds = f", {len(group.runs)} seeds" if len(group.runs) > 1 else ""
+        lines.append((f"{group.name} ({kind}{seeds})", str(group.measures["accuracy"])))
+    best = groups.best(found)
+    if best and len(found) > 2:
+        text = f"{best.name}: test accuracy {best.measures['accuracy']}"
+        lines.append((f"best of {len(found)} on the validation pictures", text))
     lines += [
         ("linear classifier on frozen features", f"{run['linear']['top1']:.3f}")
         for run in runs.values()

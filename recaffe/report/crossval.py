@@ -9,6 +9,7 @@ from typing import Any
 from recaffe import provenance
 from recaffe.evaluate import answers, groups, pooled
 from recaffe.files import write_json, write_text
+from recaffe.folds import SHARED
 from recaffe.report import build, collect
 from recaffe.report.sections import calibration, classes, folds, pictures, runs
 from recaffe.report.sections import provenance as sources
@@ -18,14 +19,13 @@ ORDER = (folds, runs, classes, pictures, calibration, sources)
 
 
 def write(results: Path, config: dict[str, Any], names: Sequence[str]) -> None:
-    """Write report.html, summary.txt, folds.json, runs.csv and groups.csv from the folders of the folds."""
+    """Write folds.json, PAGES and their SHA256SUMS from the folders of the folds, which have their own."""
     facts = gather(results, config, names)
-    # Of a run without folds, which made the same report of the same pictures.
-    (results / provenance.SUMS).unlink(missing_ok=True)
     write_json(results / pooled.FILE, facts["pooled"])
     groups.write(groups.table(config, facts["runs"]), results)
     write_text(results / "report.html", build.render(facts, ORDER))
     write_text(results / "summary.txt", f"{results / 'report.html'}\n{headline(facts)}\n")
+    provenance.write_sums(results, (*(f"data/{n}" for n in SHARED), pooled.FILE, *provenance.PAGES))
 
 
 def gather(results: Path, config: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
