@@ -17,8 +17,9 @@ from recaffe.config import ROOT
 # Programs of others, whose options aren't checked.
 FOREIGN = (
     "apptainer", "apt-get", "bash", "buildah", "cat", "cd", "cp", "curl", "docker", "echo", "export", "find", "git",
-    "head", "kubectl", "ln", "ls", "mkdir", "mv", "nvidia-smi", "pip", "podman", "python", "rm", "sbatch", "scancel",
-    "scontrol", "sha256sum", "source", "sort", "squeue", "srun", "ssh", "tail", "torchrun", "touch",
+    "head", "kubectl", "ln", "ls", "mkdir", "mv", "nvidia-smi", "pip", "podman", "pytest", "python", "rm", "sbatch",
+    "scancel", "scontrol", "sed", "sha256sum", "shuf", "source", "sort", "squeue", "srun", "ssh", "tail", "tee",
+    "torchrun", "touch", "$CAFFE_PYTHON",
 )  # fmt: skip
 # BVLC Caffe's, with the flags of its tools/*.cpp.
 CAFFE = {
@@ -40,7 +41,8 @@ def mistakes(command: str) -> list[str]:
         words = list(lexer)
     except ValueError as error:
         return [f"{command}: {error}"]
-    found, part = [], []
+    found: list[str] = []
+    part: list[str] = []
     for word in (*words, ";"):
         if re.fullmatch(r"[;|&]+", word):
             found += _one(part) if part else []
@@ -51,9 +53,9 @@ def mistakes(command: str) -> list[str]:
 
 
 def _one(words: list[str]) -> list[str]:
-    while words and re.match(r"[A-Z_]+=", words[0]):
+    while words and (re.match(r"\w+=", words[0]) or words[0] in ("do", "then", "!")):
         words = words[1:]
-    if not words:
+    if not words or words[0] in ("for", "while", "if", "done", "fi", "(("):
         return []
     program, rest = words[0].removeprefix(".venv/bin/"), words[1:]
     if _PYTHON.fullmatch(program) and rest[:1] == ["-m"]:

@@ -1,6 +1,6 @@
 """A copy of the clone in which the pages' commands run, with pictures to run them on.
 
-The pictures are small and few, and each config that comes into being trains for two epochs; otherwise the
+The pictures are small and few, and each config that comes into being trains for one epoch; otherwise the
 commands do here what they do for a reader.
 """
 
@@ -13,22 +13,24 @@ import subprocess
 from pathlib import Path
 
 from recaffe.config import ROOT
+from recaffe.files import write_text
+from recaffe.lmdb import read
+from recaffe.net import prototxt
+from recaffe.net.deploy import deploy
 from tests.conftest import save, texture
 from tests.docs.pages import Block
 
-EPOCHS = 2
+EPOCHS = 1
 TIMEOUT = 300
 # Files that pages speak of, and where they come from as soon as that is there.
 SPOKEN_OF = {
-    "train_val.prototxt": "results/pets/finetune/train_val.prototxt",
-    "deploy.prototxt": "results/pets/finetune/deploy.prototxt",
-    "final.caffemodel": "results/pets/finetune/final.caffemodel",
     "train.log": "results/pets/finetune/train.log",
     "pets-model": "results/pets/finetune/model",
     "my.yaml": "config/pets.yaml",
     "warped.lmdb": "tests/golden/warped.lmdb",
     "mean.binaryproto": "tests/golden/mean.binaryproto",
-    "small.prototxt": "tests/golden/net.prototxt",
+    "train_val.prototxt": "tests/golden/net.prototxt",
+    "final.caffemodel": "tests/golden/trained_iter_12.caffemodel",
     "bvlc_reference_caffenet.caffemodel": "tests/golden/start.caffemodel",
     "vgg16_of_2014.caffemodel": "tests/golden/formats/all_v1.caffemodel",
     "old_deploy.prototxt": "tests/golden/formats/v1_deploy.prototxt",
@@ -37,7 +39,7 @@ SPOKEN_OF = {
     "new": "new_pictures",
     "photos": "new_pictures",
 }
-SOLVER = """net: "small.prototxt"
+SOLVER = """net: "train_val.prototxt"
 base_lr: 0.001
 lr_policy: "fixed"
 momentum: 0.9
@@ -64,11 +66,15 @@ def clone(folder: Path) -> Path:
         if (ROOT / "resources" / part).is_dir():
             shutil.copytree(ROOT / "resources" / part, folder / "resources" / part)
     for hue, name in enumerate(("cats", "dogs")):
-        for i in range(60):
+        for i in range(25):
             save(texture(1000 * hue + i, hue, (72, 64)), folder / "pictures" / name / f"{i}.jpg")
     for i in range(4):
         save(texture(5000 + i, i % 2, (72, 64)), folder / "new_pictures" / f"{i}.jpg")
-    (folder / "solver.prototxt").write_text(SOLVER, encoding="utf-8")
+    write_text(folder / "solver.prototxt", SOLVER)
+    golden = ROOT / "tests" / "golden"
+    net = prototxt.parse((golden / "net.prototxt").read_text(encoding="utf-8"))
+    shape = read.describe(golden / "warped.lmdb")["shape"]
+    write_text(folder / "deploy.prototxt", deploy(net, shape).render())
     return folder
 
 
@@ -82,23 +88,24 @@ def perform(block: Block, folder: Path) -> None:
     """Write the block's file or run its commands in `folder`; fails with what they said."""
     _bring(folder)
     if target := block.target:
-        (folder / target).parent.mkdir(parents=True, exist_ok=True)
-        (folder / target).write_text(block.text + "\n", encoding="utf-8")
+        write_text(folder / target, f"{block.text}\n")
+    elif block.language == "python":
+        _run(block, folder, ["python", "-c", block.text])
     else:
-        _run(block, folder)
+        *before, last = block.commands()
+        # A command after another runs only if that ended well; the last one's status is the block's.
+        script = "\n".join(["set -e -o pipefail", *before, "set +e", last])
+        _run(block, folder, ["bash", "-c", script])
     for config in folder.glob("config/**/*.yaml"):
         if not (ROOT / config.relative_to(folder)).exists():
             text = config.read_text(encoding="utf-8")
-            config.write_text(re.sub(r"\bepochs: \d+", f"epochs: {EPOCHS}", text), encoding="utf-8")
+            write_text(config, re.sub(r"\bepochs: \d+", f"epochs: {EPOCHS}", text))
 
 
-def _run(block: Block, folder: Path) -> None:
-    *before, last = block.commands()
-    # A command after another runs only if that ended well; the last one's status is the block's.
-    script = "\n".join(["set -e -o pipefail", *before, "set +e", last])
+def _run(block: Block, folder: Path, command: list[str]) -> None:
     try:
         done = subprocess.run(
-            ["bash", "-c", script], cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL,
+            command, cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=TIMEOUT, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
