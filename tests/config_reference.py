@@ -45,6 +45,7 @@ AGAIN = {
     "runs": "the rules of a run that is new",
     "max_runs": REPORT,
     "baselines": "linear",
+    "model.onnx": "the ONNX file, and the report",
     "report": REPORT,
     "report.description": "the report, and the model's card",
     "report.heat_maps": "heat_maps",
