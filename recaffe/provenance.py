@@ -57,6 +57,9 @@ def write(results: Path, config: dict[str, Any], weights: Mapping[str, Sequence[
         own = [*RUN_FILES, CHAIN]
         if config["baselines"]["linear"] and (results / run / "linear.json").is_file():
             own.append("linear.json")
+        looked = config["report"]["heat_maps"] and run == next(iter(config["runs"]))
+        if looked and (results / run / "heat_maps.json").is_file():
+            own.append("heat_maps.json")
         names += [f"{run}/{name}" for name in own]
     write_sums(results, [*names, *PAGES])
 

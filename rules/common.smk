@@ -300,6 +300,11 @@ def linear_baselines():
     return list(seen.values())
 
 
+def runs_looked_at():
+    """The run whose heat maps the report shows, if it shows any: the one that it is about."""
+    return list(RUNS)[:1] if CONFIG["report"]["heat_maps"] else []
+
+
 def get_final_output():
     """What `snakemake` without a target makes, and makes again where it is missing."""
     parts = [f"{RESULTS}/{fold}" for fold in FOLDS]

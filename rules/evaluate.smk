@@ -1,4 +1,4 @@
-# Weights → predictions.csv → metrics.json; the linear baseline
+# Weights → predictions.csv → metrics.json, heat_maps.json; the linear baseline
 
 
 rule predict:
@@ -60,6 +60,44 @@ rule metrics:
         "Counting hits and misses of {wildcards}"
     script:
         "../scripts/metrics.py"
+
+
+rule heat_maps:
+    input:
+        weights=f"{FOLD}/{{run}}/final.caffemodel",
+        deploy=f"{FOLD}/{{run}}/deploy.prototxt",
+        info=f"{FOLD}/{{run}}/net.json",
+        predictions=f"{FOLD}/{{run}}/predictions.csv",
+        lmdb=f"{FOLD_DATA}/test_lmdb",
+        list=f"{FOLD_DATA}/test.txt",
+        labels=f"{FOLD_DATA}/labels.txt",
+        mean=lambda w: mean_of(w.run),
+    output:
+        f"{FOLD}/{{run}}/heat_maps.json",
+    log:
+        f"{FOLD}/{{run}}/logs/heat_maps.log",
+    benchmark:
+        f"{FOLD}/{{run}}/benchmarks/heat_maps.tsv"
+    # Gradients are the built-in engine's, whichever engine the run has.
+    conda:
+        "../envs/torch.yaml"
+    container:
+        CONTAINER
+    threads: 1
+    resources:
+        mem_mb=memory(3000, kilobytes=4),
+        runtime=minutes(20, seconds=0.01),
+    params:
+        settings=lambda w: as_param(
+            stages.HEAT_MAPS,
+            seed=CONFIG["split"]["seed"],
+            pictures=CONFIG["report"]["heat_maps"],
+            run=some(w.run, *PREDICT_KEYS),
+        ),
+    message:
+        "Looking where {wildcards} looks"
+    script:
+        "../scripts/heat_maps.py"
 
 
 rule linear:

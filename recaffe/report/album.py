@@ -67,9 +67,9 @@ def mean_picture(mean: np.ndarray) -> str:
     return small(np.clip(np.rint(mean), 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 
-def small(bgr: np.ndarray) -> str:
-    """A picture (uint8 H×W×C, BGR or gray) as a JPEG data URI, its longer side THUMB pixels."""
-    scale = THUMB / max(bgr.shape[:2])
+def small(bgr: np.ndarray, side: int = THUMB) -> str:
+    """A picture (uint8 H×W×C, BGR or gray) as a JPEG data URI, its longer side `side` pixels."""
+    scale = side / max(bgr.shape[:2])
     size = (max(1, round(bgr.shape[1] * scale)), max(1, round(bgr.shape[0] * scale)))
     shrunk = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     ok, code = cv2.imencode(".jpg", shrunk, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

@@ -26,6 +26,7 @@ def view(facts: dict[str, Any], album: Album) -> dict[str, Any]:
         "mean_picture": mean_picture(facts["mean"]),
         "mean_values": ", ".join(f"{v:.1f}" for v in facts["mean"].mean((1, 2))),
         "gray": channels == 1,
+        "subtracted": _subtracted(facts["runs"]),
         "twins": _twins(facts["duplicates"]),
         "shown_groups": GROUPS,
         "listed": LISTED,
@@ -36,6 +37,17 @@ def _extent(pixels: list[tuple[int, int]]) -> list[tuple[str, int, int, int]]:
     """(side, smallest, median, largest) in pixels."""
     sides = (("width", [w for w, _ in pixels]), ("height", [h for _, h in pixels]))
     return [(name, min(v), round(median(v)), max(v)) for name, v in sides]
+
+
+def _subtracted(runs: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    """Which runs take what off their pictures."""
+    found: dict[str, list[str]] = {}
+    for name, run in runs.items():
+        mean = run["row"]["mean"]
+        words = {"file": "this mean", "none": "nothing"}
+        what = words[mean] if isinstance(mean, str) else ", ".join(map(str, mean))
+        found.setdefault(what, []).append(name)
+    return found
 
 
 def _samples(facts: dict[str, Any]) -> list[tuple[str, list[str]]]:

@@ -7,9 +7,17 @@ from typing import Any
 from recaffe.report.album import Album
 
 TITLE = "Speed"
+LEAST = 0.005
 
 
 def view(facts: dict[str, Any], album: Album) -> dict[str, Any]:
-    """`longest` and `total` in seconds."""
-    seconds = [row["seconds"] for row in facts["stages"]]
-    return {"longest": max(seconds, default=0.0), "total": sum(seconds)}
+    """The stages that took `LEAST` of the time or more, those that didn't, and seconds in all."""
+    stages = facts["stages"]
+    total = sum(row["seconds"] for row in stages)
+    long = [row for row in stages if row["seconds"] >= LEAST * total]
+    short = [row for row in stages if row["seconds"] < LEAST * total]
+    return {
+        "tables": [long, short] if short else [long],
+        "longest": max((row["seconds"] for row in stages), default=0.0),
+        "total": total,
+    }

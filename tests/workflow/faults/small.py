@@ -95,6 +95,7 @@ class Small:
                 "net": "net.prototxt", "weights": "none", "epochs": 2, "mean": "file", "threads": 1,
                 "base_lr": 0.01, "batch_size": 8,
             },
+            "report": {"heat_maps": 0},  # a job more, which has tests of its own
             "runs": {"first": {}},
             **more,
         }  # fmt: skip

@@ -6,6 +6,7 @@ docs/reruns.md has these expectations as a table.
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -244,6 +245,26 @@ def test_words_and_looks_make_only_the_report_and_the_models_card_anew(
     small.change(**change)
     on_the_card = change != {"report": {"mistakes": 3}}
     assert small.run() == {"report"} | (of_run("first", "model") if on_the_card else set())
+
+
+def test_where_the_net_looks_is_found_for_the_first_run_from_its_weights_alone(
+    finished: Small, tmp_path: Path
+) -> None:
+    small = finished.copy(tmp_path / "copy")
+    small.change(report={"heat_maps": 2}, runs={"second": {"seed": 5}})
+    assert small.run() == of_run("first", "heat_maps") | of_run("second") | {"report"}
+    found = small.results / "first" / "heat_maps.json"
+    made = json.loads(found.read_text(encoding="utf-8"))
+    assert (made["layer"], len(made["pictures"])) == ("relu", 2)
+    small.change(report={"heat_maps": 3})
+    assert small.run() == of_run("first", "heat_maps") | {"report"}
+    small.change(report={"mistakes": 3})
+    assert small.run() == {"report"}
+    small.change(runs={"first": {"seed": 6}})
+    trained = of_run("first", "solver", "train", "predict", "metrics", "model", "heat_maps")
+    assert small.run() == trained | {"report"}
+    assert made != json.loads(found.read_text(encoding="utf-8"))
+    assert "heat_maps.json" in (small.results / "SHA256SUMS").read_text(encoding="utf-8")
 
 
 # ---- what runs it --------------------------------------------------------------------------------
