@@ -7,7 +7,7 @@ import sys
 sys.path.insert(0, str(workflow.basedir))
 os.environ.update(PYTHONPATH=str(workflow.basedir))
 
-from recaffe import live, turns
+from recaffe import live, track, turns
 
 # Also removes the locks that a killed Snakemake left here.
 ALONE = workflow.is_main_process and turns.begin()
@@ -39,6 +39,8 @@ if FOLDS:
 
 
 if workflow.is_main_process:
+    if not workflow.deployment_settings.deployment_method:
+        checked(track.needed, RUNS)
     live.begin(workflow, CONFIG["dataset"], LIVE)
 
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from recaffe import config
+from recaffe import config, track
 from recaffe.engines import jobs, pick
 from recaffe.lmdb import read
 from recaffe.script import script, tell
@@ -29,12 +29,9 @@ with script(snakemake.log[0]):
     )
     if said := jobs.beginning(job):
         tell(f"{job.title} {said}")
-    # Not among the params: where it runs changes no number, so it must not train again.
-    run = config.complete(snakemake.config)["runs"][snakemake.wildcards.run]
-    if run["runtime"] == "docker":
-        from recaffe.engines import container
-
-        result = container.train(job, run, snakemake.resources.mem_mb, snakemake.threads)
-    else:
-        result = pick.train(job)
-    jobs.publish(job, result, Path(snakemake.output.weights).parent)
+    # Not among the params: where it runs and is followed changes no number, so it must not train again.
+    whole, name = config.complete(snakemake.config), snakemake.wildcards.run
+    folder = Path(snakemake.output.weights).parent
+    with track.following(job, name, whole, folder):
+        result = pick.train_where(job, whole["runs"][name], snakemake.resources, snakemake.threads)
+        jobs.publish(job, result, folder)

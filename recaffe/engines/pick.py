@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from recaffe.engines.base import Predictions, PredictJob, TrainJob, TrainResult
 from recaffe.errors import ConfigError, MachineError
@@ -22,6 +23,16 @@ def train(job: TrainJob) -> TrainResult:
     from recaffe.engines.torch.launch import run
 
     return run(job)
+
+
+def train_where(job: TrainJob, run: dict[str, Any], resources: Any, cpus: int) -> TrainResult:
+    """`train` where the run's `runtime` says: here, or in a container of so many CPUs and of the
+    memory (`mem_mb`) among a rule's resources."""
+    if run["runtime"] == "docker":
+        from recaffe.engines import container
+
+        return container.train(job, run, resources.mem_mb, cpus)
+    return train(job)
 
 
 def predict(job: PredictJob, title: str = "test", blob: str = "") -> Predictions:

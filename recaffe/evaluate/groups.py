@@ -20,8 +20,8 @@ from recaffe.tables import cell_of
 
 RUNS, GROUPS = "runs.csv", "groups.csv"
 MEASURED = ("accuracy", "val_accuracy", "macro_f1", "log_loss")
-# Where a training runs changes no number of it.
-_WHERE = ("runtime", "image", "gpus", "shm_size")
+# Where a training runs and is followed changes no number of it.
+_WHERE = ("runtime", "image", "gpus", "shm_size", "trackers", "mlflow_uri")
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def test_every_setting_of_a_run_reaches_a_stage() -> None:
     lists = re.findall(r"^[A-Z]+_KEYS = \(([^)]*)\)", rules, re.M)
     given = {key for keys in lists for key in re.findall(r'"(\w+)"', keys)}
     keys = set(config.schema()["properties"]["train"]["properties"])
-    where = {"runtime", "image", "gpus", "shm_size"}
+    where = {"runtime", "image", "gpus", "shm_size", "trackers", "mlflow_uri"}
     # A file's name here follows from its digest, too, so it is another input of patch and train.
     assert keys - given - {"weights_sha256"} == where, (
         "scripts/train.py asks the config, so a change runs nothing again"

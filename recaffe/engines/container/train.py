@@ -19,7 +19,7 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 from requests.exceptions import RequestException
 
-from recaffe import progress, stop
+from recaffe import progress, status, stop
 from recaffe.engines import jobfile, signals, store
 from recaffe.engines.base import TrainJob, TrainResult
 from recaffe.engines.container import client, gpus
@@ -59,6 +59,7 @@ def train(job: TrainJob, run: dict[str, Any], memory_mb: int, cpus: int) -> Trai
         job = replace(job, device="cuda")
     folder.mkdir(parents=True, exist_ok=True)
     files = folder / "job.json", folder / "result.json"
+    said = folder / ".status.json"
     with (
         signals.requests("stop", "stop") as asked,
         client.connected() as engine,
@@ -70,6 +71,9 @@ def train(job: TrainJob, run: dict[str, Any], memory_mb: int, cpus: int) -> Trai
             files[1].unlink(missing_ok=True)
             write_text(files[0], jobfile.to_json(job))
             bounds = confinement(engine.info(), memory_mb, cpus, run["shm_size"])
+            if status.is_wanted():
+                bounds["environment"][status.FILE] = str(said)
+                status.lead_to(said)
             if not wanted:
                 # Where NVIDIA's runtime is the default, an image's own variable would get it all GPUs.
                 bounds["environment"]["NVIDIA_VISIBLE_DEVICES"] = "void"
@@ -89,6 +93,7 @@ def train(job: TrainJob, run: dict[str, Any], memory_mb: int, cpus: int) -> Trai
         except RequestException as error:
             raise client.lost(error) from error
         finally:
+            status.remove(said)
             # By name: an interrupt may have come before `create` returned.
             with suppress(NotFound, RequestException):
                 engine.api.remove_container(name, force=True)
