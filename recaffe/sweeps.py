@@ -132,7 +132,8 @@ def _word(key: str, value: Any) -> str:
     if isinstance(value, int | float):
         return f"{key}{_number(value)}"
     if isinstance(value, list):
-        return f"{key}{_safe('-'.join(_number(v) if isinstance(v, int | float) else v for v in value))}"
+        word = _safe("-".join(_number(v) if isinstance(v, int | float) else v for v in value))
+        return f"{key}{word}" if word[0].isdigit() else f"{key}-{word}"
     word = _safe(_file(value) if key in ("net", "weights") else value)
     return word if key in _BARE else f"{key}-{word}"
 

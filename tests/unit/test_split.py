@@ -64,7 +64,8 @@ def test_shares_are_about_right() -> None:
     assert "" not in place
 
 
-def test_exact_and_near_twins_share_a_split_or_are_left_out() -> None:
+def near_twins() -> list[dict[str, str]]:
+    """Sixty pictures, each followed by a copy and by one that is a little brighter."""
     rows = []
     for seed in range(60):
         image = texture(seed, size=(96, 80))
@@ -72,6 +73,11 @@ def test_exact_and_near_twins_share_a_split_or_are_left_out() -> None:
         for n, version in enumerate((image, image, near)):
             look = {k: str(v) for k, v in scan.describe(_picture(version)).items()}
             rows.append({"root": ".", "path": f"{seed}-{n}", "split": "", "label": "a", **look})
+    return rows
+
+
+def test_exact_and_near_twins_share_a_split_or_are_left_out() -> None:
+    rows = near_twins()
     made = split.assign(rows, SHARES, 10, False)
     for seed in range(60):
         places = set(made.place[3 * seed : 3 * seed + 3]) - {""}
