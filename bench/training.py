@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import statistics
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ import lmdb
 import numpy as np
 from google.protobuf import text_format
 
+from bench import plain
 from bench.measure import Row, said, seconds
 from recaffe.proto import caffe_pb2 as pb
 
@@ -22,6 +24,7 @@ _LINE = re.compile(r"^I(?:\d{4})??\d{4} ([\d:.]+).*Iteration \d+.*, loss = (\S+)
 _THREADS = (1, 2)  # of Caffe's OpenBLAS; its own layers have no threads
 _SKIPPED = 2  # the first steps allocate memory
 CLASSES = 10
+_WEIGHTED = ("Convolution", "InnerProduct")
 
 
 class Net:
@@ -42,16 +45,17 @@ class Net:
                 layer.transform_param.mean_value.extend([104, 117, 123])
                 layer.data_param.source, layer.data_param.batch_size = str(source), batch
         fill(source, side, 2 * batch)
-        self._write("net", self.net)
+        self.write("net", self.net)
         # Dropout draws from another generator in each program: for the comparison of losses it goes.
         fixed = pb.NetParameter()
         fixed.CopyFrom(self.net)
         del fixed.layer[:]
         fixed.layer.extend(la for la in self.net.layer if la.type != "Dropout")
-        self._write("fixed", fixed)
+        self.write("fixed", fixed)
         self.weights = self._start()
 
-    def _write(self, name: str, net: pb.NetParameter) -> None:
+    def write(self, name: str, net: pb.NetParameter) -> None:
+        """Write a variant of the net and its solver under a name."""
         (self.work / f"{name}.prototxt").write_text(text_format.MessageToString(net))
         solver = pb.SolverParameter(
             net=str(self.work / f"{name}.prototxt"), base_lr=1e-4, lr_policy="fixed", momentum=0.9,
@@ -86,9 +90,9 @@ class Net:
             raise RuntimeError(f"{self.name}: no steps in the log: {text[-1000:]}")
         return steps[_SKIPPED - 1 :]
 
-    def step(self, program: list[str | Path], threads: int) -> float:
+    def step(self, program: list[str | Path], threads: int, name: str = "net") -> float:
         """The median step of one training."""
-        return statistics.median(self.steps_of(program, threads))
+        return statistics.median(self.steps_of(program, threads, name))
 
     def best_threads(self, program: list[str | Path]) -> int:
         """The number of threads with which Caffe is fastest: more aren't always better."""
@@ -138,8 +142,46 @@ def rows(work: Path, caffe: Path, recaffe: Path, runs: int, quick: bool) -> Iter
             [a for a, _ in pairs], [b for _, b in pairs], target,
             f"losses at most {apart:.1g} apart",
         )  # fmt: skip
+        if name in plain.NETS:
+            yield _beside_plain(net, ours, runs)
+        if (name, batch) == ("squeezenet_v1.1", 16) or quick:
+            yield from _frozen(net, ours, runs)
         if (name, batch) in (("caffenet", 64), ("squeezenet_v1.1", 16)) or quick:
             yield _test(net, ours, theirs, runs, 4 if quick else 320)
+
+
+def _beside_plain(net: Net, ours: list[str | Path], runs: int) -> Row:
+    """The same step, in a net written by hand on data in memory."""
+    command = [sys.executable, "-m", "bench.plain", net.name, net.batch, net.steps, 2]
+
+    def step() -> float:
+        found = said(list(map(str, command)), cwd=Path(__file__).parents[1])
+        return statistics.median([float(x) for x in found.split()][_SKIPPED:])
+
+    pairs = [(net.step(ours, 2), step()) for _ in range(runs)]
+    return Row(
+        f"training step, {net.name}, batch {net.batch}", "PyTorch by hand, data in memory",
+        [a for a, _ in pairs], [b for _, b in pairs], 0.95, "",
+    )  # fmt: skip
+
+
+def _frozen(net: Net, ours: list[str | Path], runs: int) -> Iterator[Row]:
+    """Steps that train a part only, beside the step that trains all."""
+    layers = [layer for layer in net.net.layer if layer.type in _WEIGHTED]
+    for share, kept in (("half of the weighted layers", len(layers) // 2), ("the last one", 1)):
+        part = pb.NetParameter()
+        part.CopyFrom(net.net)
+        trained = {layer.name for layer in layers[-kept:]}
+        for layer in part.layer:
+            if layer.type in _WEIGHTED and layer.name not in trained:
+                del layer.param[:]
+                layer.param.add(lr_mult=0), layer.param.add(lr_mult=0)
+        net.write("frozen", part)
+        pairs = [(net.step(ours, 2, "frozen"), net.step(ours, 2)) for _ in range(runs)]
+        yield Row(
+            f"training step, {net.name}, batch {net.batch}, training {share}", "training all",
+            [a for a, _ in pairs], [b for _, b in pairs], None, "",
+        )  # fmt: skip
 
 
 def _test(
