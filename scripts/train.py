@@ -25,7 +25,7 @@ with script(snakemake.log[0]):
         weights=[Path(p) for p in snakemake.input.weights],
         mean=[Path(p) for p in snakemake.input.mean],
         snapshots=Path(snakemake.params.snapshots),
-        title=f"train {snakemake.wildcards.run}",
+        title=f"train {' '.join(snakemake.wildcards)}",  # in a cross validation the fold, too
     )
     if said := jobs.beginning(job):
         tell(f"{job.title} {said}")

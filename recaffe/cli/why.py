@@ -120,7 +120,7 @@ def _why(job: Any, workflow: Any, longer: set[str]) -> list[str]:
     if known is not None:
         data = Path(workflow.globals["DATA"])
         words = reasons.of_params(notes.params(known), notes._params(job), data)
-    run = getattr(job.wildcards, "run", "")
+    run = ":".join(job.wildcards)  # with the fold, if there are any
     if job.rule.name == "solver" and reasons.continues(words, notes._params(job), upstream):
         longer.add(run)
     if job.rule.name == "train" and run in longer and not words:
