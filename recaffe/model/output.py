@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -37,11 +37,7 @@ class Output:
 
     def add(self, path: str, scores: np.ndarray) -> None:
         """One picture's answer; `scores` are K."""
-        # As doubles, so that the digits are those of predictions.csv; of equals, the first.
-        values = scores.astype(np.float64)
-        order = np.argsort(-values, kind="stable")[: self.top]
-        ranking = [(self.labels[k], f"{values[k]:.6g}") for k in order]
-        unsure = bool(values[order[0]] < self.threshold)
+        ranking, unsure = ranked(scores, self.labels, self.top, self.threshold)
         self.unsure += unsure
         self._write(shown(path), ranking, unsure)
 
@@ -64,7 +60,7 @@ class Output:
         name = path if len(path) <= _NAME else f"…{path[1 - _NAME :]}"
         cells = [x for label, p in ranking for x in (label, f"{float(p):.3f}")]
         cells[0] += " (unsure)" if unsure else ""
-        self._rows.append([_printable(cell) for cell in (name, *cells)])
+        self._rows.append([printable(cell) for cell in (name, *cells)])
 
     def _csv(self, path: str, ranking: list[tuple[str, str]], unsure: bool) -> None:
         if not self._begun:
@@ -77,11 +73,28 @@ class Output:
         self.out.flush()
 
     def _jsonl(self, path: str, ranking: list[tuple[str, str]], unsure: bool) -> None:
-        row = {
-            "path": path, "predicted": ranking[0][0], "confidence": float(ranking[0][1]),
-            "unsure": unsure, "top": [{"class": name, "p": float(p)} for name, p in ranking],
-        }  # fmt: skip
+        row = {"path": path, **as_json(ranking, unsure)}
         print(json.dumps(row, ensure_ascii=False), file=self.out, flush=True)
+
+
+def ranked(
+    scores: np.ndarray, labels: list[str], top: int, threshold: float
+) -> tuple[list[tuple[str, str]], bool]:
+    """The `top` likeliest classes with their probabilities as text, and whether the best is unsure."""
+    # As doubles, so that the digits are those of predictions.csv; of equals, the first.
+    values = scores.astype(np.float64)
+    order = np.argsort(-values, kind="stable")[:top]
+    ranking = [(labels[k], f"{values[k]:.6g}") for k in order]
+    # What is printed decides, so that the two never contradict each other.
+    return ranking, float(ranking[0][1]) < threshold
+
+
+def as_json(ranking: list[tuple[str, str]], unsure: bool) -> dict[str, Any]:
+    """An answer as programs get it, from `recaffe predict` and from `recaffe serve`."""
+    return {
+        "predicted": ranking[0][0], "confidence": float(ranking[0][1]), "unsure": unsure,
+        "top": [{"class": name, "p": float(p)} for name, p in ranking],
+    }  # fmt: skip
 
 
 def shown(path: str) -> str:
@@ -89,6 +102,6 @@ def shown(path: str) -> str:
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A text that can't move the cursor, or do anything else to a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -13,18 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from recaffe.engines.scoring import transformation
-from recaffe.engines.torch.data import Batch
-from recaffe.engines.torch.data.batch import Buffers
-from recaffe.engines.torch.data.transform import Transform
-from recaffe.engines.torch.scorer import Scorer
 from recaffe.errors import DataError
 from recaffe.images import inventory
 from recaffe.images.decode import RejectError, decode, read
 from recaffe.lmdb.datum import parse_datum, pixels
 from recaffe.lmdb.write import serialised
+from recaffe.model.classifier import Classifier
 from recaffe.model.folder import Model
-from recaffe.net.parse import read_net
 
 _DECODERS = 8  # threads at most; OpenCV and Pillow let the others work meanwhile
 
@@ -59,7 +54,12 @@ def listed(names: Iterable[str], lines: Iterable[str]) -> list[str]:
 
 def record_of(path: str, rules: dict[str, Any]) -> np.ndarray:
     """The record that the picture would have in the LMDB: uint8, C×H×W; raises `RejectError`."""
-    picture = decode(read(path), rules["background"], rules["max_pixels"])
+    return record_of_bytes(read(path), rules)
+
+
+def record_of_bytes(data: bytes, rules: dict[str, Any]) -> np.ndarray:
+    """`record_of` for the content of a picture's file."""
+    picture = decode(data, rules["background"], rules["max_pixels"])
     return pixels(parse_datum(serialised(picture.rgb, 0, rules["record"])))
 
 
@@ -74,31 +74,15 @@ def classify(
 
     Raises `NetError` and `WeightsError` where the model's files don't fit each other.
     """
-    job = model.job(batch_size, threads, device)
-    transform = Transform(transformation(job), model.record_shape, training=False, seed=0)
-    scorer = Scorer(job, read_net(job.deploy), transform.shape, what="--batch-size")
-    buffers, index = Buffers(), 0
-    with scorer.ready() as score:
-        for group in _groups(_records(paths, model.rules), job.batch_size):
-            good = [x for _, x in group if isinstance(x, np.ndarray)]
-            scores: Iterator[np.ndarray] = iter(())
-            if good:
-                filling = transform.start(index, len(good), range(len(good)), buffers)
-                for x in good:
-                    filling.add(x)
-                tops: dict[str, Any] = {scorer.top: filling.done()}
-                found, _ = score(Batch(index, len(good), tops, buffers))
-                if found.shape[1] != len(model.labels):
-                    raise DataError(
-                        f"The net of {model.folder} gives {found.shape[1]} numbers a picture, and there "
-                        f"are {len(model.labels)} labels. Copy the whole folder again."
-                    )
-                scores, index = iter(found), index + 1
-            for path, record in group:
-                if isinstance(record, str):
-                    yield Answer(path, None, record)
-                else:
-                    yield Answer(path, next(scores))
+    classifier = Classifier(model, batch_size, threads, device)
+    for group in _groups(_records(paths, model.rules), classifier.batch_size):
+        good = [x for _, x in group if isinstance(x, np.ndarray)]
+        scores = iter(classifier.scores(good)) if good else iter(())
+        for path, record in group:
+            if isinstance(record, str):
+                yield Answer(path, None, record)
+            else:
+                yield Answer(path, next(scores))
 
 
 _Record = tuple[str, np.ndarray | str]
