@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from recaffe import config
@@ -27,7 +28,7 @@ after each change. [What runs again, and why](reruns.md) has more.
 """
 COLUMNS = "| Key | What it is | Allowed | Default | A change makes again |\n| --- | --- | --- | --- | --- |"
 # The tuples of rules/common.smk that say which keys of a run a stage looks at, in the order of the stages.
-STAGES = ("PATCH", "SOLVER", "TRAIN", "PREDICT", "MODEL")
+STAGES = ("PATCH", "SOLVER", "TRAIN", "PREDICT", "MODEL", "LR_RANGE")
 REPORT = "the report alone"
 # For the other sections, by their longest prefix.
 AGAIN = {
@@ -41,6 +42,11 @@ AGAIN = {
     "lmdb": "lmdb and what follows",
     "lmdb.shards": "lmdb, with the same records",
     "lmdb.scratch": "nothing",
+    "train.lr_range": "lr_range, where there was none; the report",
+    **{
+        f"train.lr_range_{key}": "lr_range; with base_lr auto also solver and what follows"
+        for key in ("min", "max", "iters")
+    },
     "train.weights_sha256": "the fetch of the weights",
     "runs": "the rules of a run that is new",
     "max_runs": REPORT,
@@ -69,12 +75,13 @@ def page() -> str:
     return "\n".join(parts) + "\n"
 
 
+@cache
 def stages_of() -> dict[str, list[str]]:
     """The keys of a run that each stage looks at, as rules/common.smk has them."""
     text = (ROOT / "rules" / "common.smk").read_text(encoding="utf-8")
     found = {
         name: list(ast.literal_eval(value))
-        for name, value in re.findall(r"^([A-Z]+)_KEYS = (\([^()]*\))$", text, re.M)
+        for name, value in re.findall(r"^([A-Z_]+)_KEYS = (\([^()]*\))$", text, re.M)
     }
     if set(found) != set(STAGES):
         raise AssertionError(
