@@ -49,6 +49,8 @@ DATA = f"{RESULTS}/data"
 FOLDS = folds.names(CONFIG["split"]["folds"])
 FOLD = f"{RESULTS}/{{fold}}" if FOLDS else RESULTS
 FOLD_DATA = f"{FOLD}/data"
+# What a rule's message calls a run.
+RUN = "{wildcards.run} of {wildcards.fold}" if FOLDS else "{wildcards.run}"
 RESOURCES = CONFIG["resources"]
 # What runs start from that was published as a file, by the name that it gets here.
 SOURCES = {

@@ -32,7 +32,7 @@ rule predict:
             run=some(w.run, *PREDICT_KEYS),
         ),
     message:
-        "Testing {wildcards} on every test picture"
+        f"Testing {RUN} on every test picture"
     script:
         "../scripts/predict.py"
 
@@ -57,7 +57,7 @@ rule metrics:
     params:
         settings=as_param(stages.EVALUATE),
     message:
-        "Counting hits and misses of {wildcards}"
+        f"Counting hits and misses of {RUN}"
     script:
         "../scripts/metrics.py"
 
@@ -95,7 +95,7 @@ rule heat_maps:
             run=some(w.run, *PREDICT_KEYS),
         ),
     message:
-        "Looking where {wildcards} looks"
+        f"Looking where {RUN} looks"
     script:
         "../scripts/heat_maps.py"
 

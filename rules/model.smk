@@ -31,7 +31,7 @@ rule model:
             run=some(w.run, *MODEL_KEYS),
         ),
     message:
-        "Packing the model of {wildcards}"
+        f"Packing the model of {RUN}"
     script:
         "../scripts/model.py"
 
@@ -57,6 +57,6 @@ rule onnx:
     params:
         version=stages.MODEL,
     message:
-        "Writing {wildcards} as ONNX"
+        f"Writing {RUN} as ONNX"
     script:
         "../scripts/export_onnx.py"

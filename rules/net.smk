@@ -94,7 +94,7 @@ rule patch:
             run=some(w.run, *PATCH_KEYS),
         ),
     message:
-        "Patching the net of run {wildcards}"
+        f"Patching the net of run {RUN}"
     script:
         "../scripts/patch.py"
 
@@ -122,6 +122,6 @@ rule solver:
         settings=lambda w: as_param(stages.SOLVER, run=some(w.run, *SOLVER_KEYS)),
         prefix=f"{FOLD}/{{run}}/snapshots/snap",
     message:
-        "Writing the solver of run {wildcards}"
+        f"Writing the solver of run {RUN}"
     script:
         "../scripts/solver.py"

@@ -46,6 +46,6 @@ rule train:
         # Not an output: what was trained before a break must outlive it.
         snapshots=f"{FOLD}/{{run}}/snapshots",
     message:
-        "Training {wildcards}"
+        f"Training {RUN}"
     script:
         "../scripts/train.py"
