@@ -136,6 +136,11 @@ def _run(name: str, own: dict[str, Any], row: dict[str, Any], full: dict[str, An
             f"runs.{name}.weights_sha256 is the digest of a URL's file, but weights is "
             f"{run['weights']!r}. Remove it, or give the URL."
         )
+    if run["lr_range_min"] >= run["lr_range_max"]:
+        raise ConfigError(
+            f"runs.{name}.lr_range_min is {run['lr_range_min']:g}; it must be less than lr_range_max "
+            f"({run['lr_range_max']:g})."
+        )
     if run["engine"] == "caffe":
         limits.check(run, f"runs.{name}.")
     if run["nodes"] > 1 and (run["engine"] != "torch" or run["runtime"] != "host"):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from recaffe import config as configs
-from recaffe import image, model, stages
+from recaffe import image, model, rate_range, stages
 from recaffe.engines import jobs
 from recaffe.errors import DataError
 from recaffe.files import sha256, write_json, write_text
@@ -60,6 +60,8 @@ def write(results: Path, config: dict[str, Any], weights: Mapping[str, Sequence[
         looked = config["report"]["heat_maps"] and run == next(iter(config["runs"]))
         if looked and (results / run / "heat_maps.json").is_file():
             own.append("heat_maps.json")
+        if rate_range.is_wanted(config["runs"][run]):
+            own += rate_range.FILES
         names += [f"{run}/{name}" for name in own]
     write_sums(results, [*names, *PAGES])
 
@@ -128,7 +130,10 @@ def _steps(
     net = _net(row)
     for name in ("train_val.prototxt", "deploy.prototxt", "net.json"):
         yield f"{run}/{name}", [net, "data/labels.txt", *lmdbs, *weights]
-    yield f"{run}/solver.prototxt", [f"{run}/train_val.prototxt", *lmdbs]
+    auto = [f"{run}/lr_range.json"] if row["base_lr"] == "auto" else []
+    if auto:
+        yield auto[0], [f"{run}/train_val.prototxt", f"{run}/net.json", lmdbs[0], *weights, *mean]
+    yield f"{run}/solver.prototxt", [f"{run}/train_val.prototxt", *lmdbs, *auto]
     trained = [f"{run}/{n}" for n in ("train_val.prototxt", "solver.prototxt", "net.json")]
     yield f"{run}/final.caffemodel", [*trained, *lmdbs, *weights, *mean]
     tested = [f"{run}/{n}" for n in ("final.caffemodel", "deploy.prototxt", "net.json")]

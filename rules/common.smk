@@ -6,7 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from recaffe import config as recaffe_config
-from recaffe import clock, digests, extras, folds, model, needs, records, stages
+from recaffe import (
+    clock,
+    digests,
+    extras,
+    folds,
+    model,
+    needs,
+    rate_range,
+    records,
+    stages,
+)
 from recaffe.engines.caffe import find
 from recaffe.errors import RecaffeError
 from recaffe.images import inventory
@@ -233,6 +243,12 @@ def mean_of(run):
     return [f"{FOLD_DATA}/mean.binaryproto"] if RUNS[run]["mean"] == "file" else []
 
 
+def rate_of(run):
+    """A run's tested rates as its solver's input: a list of one file, or empty."""
+    auto = RUNS[run]["base_lr"] == "auto"
+    return [f"{FOLD}/{{run}}/lr_range.json"] if auto else []
+
+
 def devices_of(run):
     """Processes that train a run together on one machine; `auto` counts as one."""
     count = RUNS[run]["devices"]
@@ -388,6 +404,31 @@ TRAIN_KEYS = (
     "precision",
     "channels_last",
     "compile",
+    "deterministic",
+)
+# The test of rates is no part of the training: it has no schedule, and one device.
+LR_RANGE_KEYS = (
+    "lr_range_min",
+    "lr_range_max",
+    "lr_range_iters",
+    "batch_size",
+    "iter_size",
+    "solver",
+    "momentum",
+    "momentum2",
+    "rms_decay",
+    "delta",
+    "weight_decay",
+    "regularization_type",
+    "clip_gradients",
+    "seed",
+    "threads",
+    "device",
+    "devices",
+    "nodes",
+    "micro_batch",
+    "precision",
+    "channels_last",
     "deterministic",
 )
 PREDICT_KEYS = ("engine", "crop_size", "mean", "test_batch_size", "threads", "device")

@@ -104,6 +104,7 @@ rule solver:
         net=f"{FOLD}/{{run}}/train_val.prototxt",
         train=f"{FOLD_DATA}/train_lmdb.json",
         val=f"{FOLD_DATA}/val_lmdb.json",
+        rate=lambda w: rate_of(w.run),
     output:
         f"{FOLD}/{{run}}/solver.prototxt",
     log:

@@ -13,6 +13,12 @@ rule report:
         heat_maps=expand(
             "{results}/{run}/heat_maps.json", results=FOLD, run=runs_looked_at()
         ),
+        lr_range=expand(
+            "{results}/{run}/{name}",
+            results=FOLD,
+            run=[run for run in RUNS if rate_range.is_wanted(RUNS[run])],
+            name=rate_range.FILES,
+        ),
     output:
         report=f"{FOLD}/report.html",
         summary=f"{FOLD}/summary.txt",

@@ -1,4 +1,43 @@
-# Net, solver, LMDBs, weights → final.caffemodel, train.csv, a log as Caffe writes it
+# Net, LMDB, weights → a curve of rates; with the solver → final.caffemodel, train.csv, a log as Caffe writes it
+
+
+rule lr_range:
+    input:
+        net=f"{FOLD}/{{run}}/train_val.prototxt",
+        info=f"{FOLD}/{{run}}/net.json",
+        train=f"{FOLD_DATA}/train_lmdb",
+        train_info=f"{FOLD_DATA}/train_lmdb.json",
+        weights=lambda w: weights_of(w.run),
+        mean=lambda w: mean_of(w.run),
+    output:
+        table=f"{FOLD}/{{run}}/lr_range.csv",
+        note=f"{FOLD}/{{run}}/lr_range.json",
+    log:
+        f"{FOLD}/{{run}}/logs/lr_range.log",
+    benchmark:
+        f"{FOLD}/{{run}}/benchmarks/lr_range.tsv"
+    conda:
+        "../envs/torch.yaml"
+    container:
+        CONTAINER
+    threads: lambda w: RUNS[w.run]["threads"]
+    resources:
+        mem_mb=lambda w, attempt: needs.memory(
+            4000, attempt, RUNS[w.run]["batch_size"], kilobytes=30000
+        ),
+        runtime=lambda w, attempt: needs.minutes(
+            20,
+            attempt,
+            RUNS[w.run]["lr_range_iters"] * RUNS[w.run]["batch_size"],
+            seconds=0.2,
+        ),
+        gpu=lambda w: gpus_of(w.run),
+    params:
+        settings=lambda w: as_param(stages.LR_RANGE, run=some(w.run, *LR_RANGE_KEYS)),
+    message:
+        f"Testing learning rates of {RUN}"
+    script:
+        "../scripts/lr_range.py"
 
 
 rule train:

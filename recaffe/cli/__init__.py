@@ -19,7 +19,7 @@ from recaffe import __version__
 from recaffe.errors import Interrupted, RecaffeError
 
 COMMANDS = (
-    "train", "test", "time", "predict", "summary", "draw", "upgrade", "convert", "import", "weights",
+    "train", "lr-range", "test", "time", "predict", "summary", "draw", "upgrade", "convert", "import", "weights",
     "verify", "why", "init", "doctor",
 )  # fmt: skip
 
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"recaffe {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     for name in COMMANDS:
-        module = import_module(f"recaffe.cli.{name}")
+        module = import_module(f"recaffe.cli.{name.replace('-', '_')}")
         about = (module.__doc__ or "").strip().splitlines()[0]
         sub = commands.add_parser(
             name,

@@ -74,9 +74,9 @@ def main(args: argparse.Namespace) -> int:
         say("Use CPU." if device == "cpu" else f"Using GPUs {args.gpu or 'as the solver says'}")
         if resume is not None:
             say(f"Resuming from {resume}")
-        starting = weights or ([] if resume else _of_the_solver(solver))
+        starting = weights or ([] if resume else weights_of_solver(solver))
         if starting:
-            _say_what_fits(solver, args.level, state, starting)
+            say_what_fits(solver, args.level, state, starting)
         say("Starting Optimization")
     run(
         TrainJob(
@@ -100,14 +100,14 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _of_the_solver(path: Path) -> list[Path]:
+def weights_of_solver(path: Path) -> list[Path]:
     from recaffe.engines.torch.nets import read_solver
     from recaffe.solver import weights
 
     return [Path(options.existing(w)) for w in weights(read_solver(path))]
 
 
-def _say_what_fits(solver: Path, level: int, stages: tuple[str, ...], files: list[Path]) -> None:
+def say_what_fits(solver: Path, level: int, stages: tuple[str, ...], files: list[Path]) -> None:
     """Name the layers that the net or the weights have alone: a typo in a name shows nowhere else.
 
     Raises `WeightsError` if the two have no layer in common.
@@ -147,7 +147,7 @@ def _devices(gpu: str, solver: Path) -> tuple[str, int]:
     several = "RANK" in os.environ  # torchrun started this process as one of several
     numbers = options.gpus(gpu)
     if numbers == []:
-        device = _of_solver(solver)
+        device = device_of_solver(solver)
         return (device.split(":")[0] if several else device), 1  # each takes its own of the GPUs
     if numbers is not None and len(numbers) == 1 and not several:
         return f"cuda:{numbers[0]}", 1
@@ -163,7 +163,7 @@ def _devices(gpu: str, solver: Path) -> tuple[str, int]:
     return "cuda", 1 if several else len(numbers)
 
 
-def _of_solver(path: Path) -> str:
+def device_of_solver(path: Path) -> str:
     import torch
 
     from recaffe.engines.torch.nets import read_solver

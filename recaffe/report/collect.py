@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recaffe import mean, provenance
+from recaffe import mean, provenance, rate_range
 from recaffe.evaluate import answers, groups
 from recaffe.files import sha256
 from recaffe.images import inventory
@@ -64,8 +64,14 @@ def _run(folder: Path, row: dict[str, Any]) -> dict[str, Any]:
         "curve": rows(folder / "train.csv"),
         "answers": answers.read(folder / "predictions.csv"),
         "heat_maps": None,
+        "lr_range": _lr_range(folder) if rate_range.is_wanted(row) else None,
         "linear": read_json(linear) if linear.is_file() and row["weights"] != "none" else None,
     }
+
+
+def _lr_range(folder: Path) -> dict[str, Any]:
+    curve, note = (folder / name for name in rate_range.FILES)
+    return {"curve": rows(curve), "note": read_json(note)}
 
 
 def headline(facts: dict[str, Any]) -> str:

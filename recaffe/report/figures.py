@@ -80,6 +80,30 @@ def curve(
         return _svg(figure, f"curve-{column.replace('_', '-')}", f"{label} by epoch")
 
 
+def lr_range(name: str, rows: Sequence[Mapping[str, str]], note: Mapping[str, Any]) -> Markup:
+    """Losses of an lr range test by rate, each and smoothed, and the proposed rate of its `note`."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _axes(5.2, 2.9, xlabel="base_lr", ylabel="training loss", xscale="log")
+        rates = [float(row["lr"]) for row in rows]
+        smoothed = [float(row["smoothed_loss"]) for row in rows]
+        axes.plot(rates, [float(row["loss"]) for row in rows], ".", color=GREY, markersize=3)
+        axes.plot(rates, smoothed, color=BLUE, linewidth=1.6)
+        if note["base_lr"] is not None:
+            marks = ("base_lr", ORANGE, "-"), ("steepest", GREY, ":"), ("minimum", GREY, "--")
+            for key, colour, dash in marks:
+                axes.axvline(note[key], color=colour, linestyle=dash, linewidth=1.2)
+        if smoothed:  # exploded losses go off the top
+            low, high = min(smoothed), max(smoothed)
+            axes.set(ylim=(low - 0.1 * (high - low or 1), high + 0.1 * (high - low or 1)))
+        return _svg(figure, f"lr-range-{name}", "training loss by learning rate")
+
+
+def on_its_own(svg: Markup) -> str:
+    """A figure as a file for any viewer, which has no page's colours around it: on white."""
+    text = str(svg).replace("var(--ink)", "#1b1f23")  # a Markup would escape what is put in
+    return text.replace("<svg ", '<svg style="background:#fff" ', 1)
+
+
 def intervals(rows: Sequence[tuple[str, float, float, float]]) -> Markup:
     """A dot and its interval for each (name, value, low, high), downwards."""
     with mpl.rc_context(_STYLE):
@@ -88,7 +112,7 @@ def intervals(rows: Sequence[tuple[str, float, float, float]]) -> Markup:
             axes.plot([low, high], [i, i], color=BLUE, linewidth=2, solid_capstyle="round")
             axes.plot(value, i, "o", color=BLUE, markersize=6)
         axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
-        axes.invert_yaxis()
+        axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         return _svg(figure, "intervals", "test accuracy of each run with its 95 % interval")
 

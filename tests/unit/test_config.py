@@ -155,11 +155,12 @@ def test_several_nodes_want_the_torch_engine_on_the_host() -> None:
 def test_every_setting_of_a_run_reaches_a_stage() -> None:
     # A key that no stage is given would change nothing, and nobody would be told.
     rules = (ROOT / "rules" / "common.smk").read_text(encoding="utf-8")
-    lists = re.findall(r"^[A-Z]+_KEYS = \(([^)]*)\)", rules, re.M)
+    lists = re.findall(r"^[A-Z_]+_KEYS = \(([^)]*)\)", rules, re.M)
     given = {key for keys in lists for key in re.findall(r'"(\w+)"', keys)}
     keys = set(config.schema()["properties"]["train"]["properties"])
     where = {"runtime", "image", "gpus", "shm_size", "trackers", "mlflow_uri"}
     # A file's name here follows from its digest, too, so it is another input of patch and train.
-    assert keys - given - {"weights_sha256"} == where, (
+    # Whether there is a test of rates decides which rules there are, not what one does.
+    assert keys - given - {"weights_sha256", "lr_range"} == where, (
         "scripts/train.py asks the config, so a change runs nothing again"
     )

@@ -14,6 +14,7 @@ from recaffe.report.sections import (
     classes,
     data,
     heat_maps,
+    lr_range,
     net,
     pictures,
     provenance,
@@ -24,5 +25,5 @@ from recaffe.report.sections import (
 )
 
 ORDER = (
-    result, runs, data, net, training, classes, pictures, heat_maps, calibration, speed, provenance,
+    result, runs, data, net, lr_range, training, classes, pictures, heat_maps, calibration, speed, provenance,
 )  # fmt: skip
