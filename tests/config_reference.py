@@ -49,7 +49,7 @@ AGAIN = {
     },
     "train.weights_sha256": "the fetch of the weights",
     "runs": "the rules of a run that is new",
-    "max_runs": REPORT,
+    "max_runs": "nothing",
     "baselines": "linear",
     "model.onnx": "the ONNX file, and the report",
     "report": REPORT,
