@@ -10,16 +10,17 @@ from typing import Any
 from recaffe import config as configs
 from recaffe import mean, provenance, solver, stages
 from recaffe.engines import jobs
+from recaffe.engines.base import PredictJob
 from recaffe.engines.torch.predict import predict
 from recaffe.engines.torch.train import train
-from recaffe.evaluate import groups, metrics, predictions
+from recaffe.evaluate import answers, groups, metrics, predictions
 from recaffe.files import write_json, write_text
 from recaffe.images import inventory, split
 from recaffe.images.scan import scan
 from recaffe.lmdb import read, write
 from recaffe.model import build as build_model
 from recaffe.net import prepare
-from recaffe.report import build, collect
+from recaffe.report import build, collect, heat_maps
 from tests.conftest import save, texture
 
 NET = """name: "tiny"
@@ -87,6 +88,8 @@ def _build(
     mean.write(mean.compute(data / "train_lmdb"), data / "mean.binaryproto")
     for name in config["runs"]:
         _run(results, name, config)
+    if "heat_maps" in settings.get("report", {}):
+        _look(results, config)
     weights: dict[str, list[str]] = {name: [] for name in config["runs"]}
     facts = collect.collect(results, config, weights)
     groups.write(groups.table(config, facts["runs"]), results)
@@ -103,16 +106,33 @@ def _run(results: Path, name: str, config: dict[str, Any]) -> None:
         Path(row["net"]), data, None, {"dataset": "own", "mean": str((mean_file or [""])[0]), "run": row}
     ).write(run)  # fmt: skip
     _train(data, run, row, mean_file)
-    job = jobs.predict_job(
-        row, deploy=run / "deploy.prototxt", net_info=run / "net.json",
-        weights=run / "final.caffemodel", lmdb=data / "test_lmdb", mean=mean_file,
-    )  # fmt: skip
+    job = _job(data, run, row)
     entries = write.read_list(data / "test.txt", config["split"]["seed"])
     labels = (data / "labels.txt").read_text(encoding="utf-8").splitlines()
     table = predictions.tabulate(predict(job, title="test"), entries, labels)
     predictions.write(table, run / "predictions.csv")
     write_json(run / "metrics.json", metrics.compute(predictions.read(run / "predictions.csv")))
     build_model.build(run, data, {**config, "run": row})
+
+
+def _job(data: Path, run: Path, row: dict[str, Any]) -> PredictJob:
+    mean_file = [data / "mean.binaryproto"] if row["mean"] == "file" else []
+    return jobs.predict_job(
+        row, deploy=run / "deploy.prototxt", net_info=run / "net.json",
+        weights=run / "final.caffemodel", lmdb=data / "test_lmdb", mean=mean_file,
+    )  # fmt: skip
+
+
+def _look(results: Path, config: dict[str, Any]) -> None:
+    data, (name, row) = results / "data", next(iter(config["runs"].items()))
+    made = heat_maps.make(
+        _job(data, results / name, row),
+        write.read_list(data / "test.txt", config["split"]["seed"]),
+        answers.read(results / name / "predictions.csv"),
+        (data / "labels.txt").read_text(encoding="utf-8").splitlines(),
+        config["report"]["heat_maps"],
+    )
+    write_json(results / name / "heat_maps.json", made)
 
 
 def _train(data: Path, run: Path, row: dict, mean_file: list[Path]) -> None:

@@ -28,7 +28,7 @@ RUNS: dict[str, Any] = {
 def rich(folder: Path, **more: Any) -> Path:
     """A report of three runs on five classes, two of the runs differing in the seed only."""
     folder.mkdir(parents=True, exist_ok=True)
-    given = {"classes": CLASSES, "count": 40, "runs": RUNS, **more}
+    given = {"classes": CLASSES, "count": 40, "runs": RUNS, "report": {"heat_maps": 4}, **more}
     return build_results(
         folder, net=NET, lmdb={"width": 16, "height": 16}, train={"epochs": 5, "base_lr": 0.003}, **given
     )  # fmt: skip
