@@ -58,6 +58,24 @@ def _threads(text: str) -> int:
     return int(text)
 
 
+def positive(text: str) -> int:
+    """A flag's value that is a number from 1 on."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """A flag's value that is a probability."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a probability from 0 to 1")
+    return value
+
+
 def torch_device(gpu: str, cpu_threads: int) -> torch.device:
     """The device of `--gpu` for a command that uses one, with PyTorch's threads set.
 

@@ -24,14 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "pictures", metavar="PICTURE", nargs="+", help="files, folders, or - for a list on stdin"
     )
-    parser.add_argument("--top", type=_positive, default=3, metavar="K", help="classes to name (3)")
     parser.add_argument(
-        "--threshold", type=_share, default=0.0, metavar="P",
+        "--top", type=options.positive, default=3, metavar="K", help="classes to name (3)"
+    )
+    parser.add_argument(
+        "--threshold", type=options.share, default=0.0, metavar="P",
         help="answers of a lower probability are marked as unsure (none are)",
     )  # fmt: skip
     parser.add_argument("--format", choices=("table", "csv", "jsonl"), help="what is printed")
     parser.add_argument(
-        "--batch-size", type=_positive, default=0, metavar="N",
+        "--batch-size", type=options.positive, default=0, metavar="N",
         help="pictures at once (as many as in the test)",
     )  # fmt: skip
     parser.add_argument(
@@ -78,19 +80,3 @@ def main(args: argparse.Namespace) -> int:
     said += f", {out.unsure} of them unsure" if args.threshold else ""
     print(said, file=sys.stderr)
     return SKIPPED if skipped else 0
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a probability from 0 to 1")
-    return value

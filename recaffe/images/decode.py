@@ -29,6 +29,17 @@ class RejectError(Exception):
     """The picture can't be used; the text is the reason that rejected.csv shows."""
 
 
+class LargeError(RejectError):
+    """The picture has more pixels than are allowed, `width`×`height`; none of them was decoded."""
+
+    def __init__(self, width: int, height: int, allowed: int) -> None:
+        super().__init__(width, height, allowed)
+        self.width, self.height, self.allowed = width, height, allowed
+
+    def __str__(self) -> str:
+        return f"{self.width}×{self.height} pixels, over scan.max_pixels ({self.allowed})"
+
+
 @dataclass(frozen=True)
 class Picture:
     """Decoded pixels and what the file was.
@@ -81,9 +92,7 @@ def decode(data: bytes, background: str = "#ffffff", max_pixels: int = 100_000_0
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
             kind, mode, frames = image.format or "?", image.mode, getattr(image, "n_frames", 1)
             if image.width * image.height > max_pixels:
-                raise RejectError(
-                    f"{image.width}×{image.height} pixels, over scan.max_pixels ({max_pixels})"
-                )
+                raise LargeError(image.width, image.height, max_pixels)
             size = image.size
             image.load()
             orientation = image.getexif().get(_ORIENTATION, 1)

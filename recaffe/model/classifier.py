@@ -12,7 +12,7 @@ from recaffe.engines.torch.data import Batch
 from recaffe.engines.torch.data.batch import Buffers, Windows
 from recaffe.engines.torch.data.transform import Transform
 from recaffe.engines.torch.scorer import Scorer
-from recaffe.errors import DataError
+from recaffe.errors import DataError, NetError
 from recaffe.model.folder import Model
 from recaffe.net.parse import read_net
 
@@ -46,9 +46,13 @@ class Classifier:
             )
         return found
 
-    def check_heat_maps(self) -> None:
-        """Raises `NetError` if the net has none."""
-        cam.view(self._scorer.net)
+    def why_no_heat_maps(self) -> str:
+        """Why the net has none; empty where it has."""
+        try:
+            cam.view(self._scorer.net)
+        except NetError as error:
+            return str(error)
+        return ""
 
     def heat_maps(
         self, records: Sequence[np.ndarray], classes: Sequence[int]
