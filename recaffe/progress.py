@@ -103,26 +103,23 @@ class Bar:
 
     def _tell(self, at_once: bool = False) -> None:
         now = time.monotonic()
-        if not at_once and now - self._drawn < _SECONDS_BETWEEN_FRAMES:
-            return
-        self._drawn = now
         if now - self._past[-1][0] >= 1:
             self._past.append((now, self.done))
             while now - self._past[1][0] > _SECONDS_OF_A_RATE:
                 self._past.popleft()
-        rate = self.rate
-        if self._shown is not None:
+        status.write(self._status, at_once)
+        if self._shown is not None and (at_once or now - self._drawn > _SECONDS_BETWEEN_FRAMES):
+            self._drawn = now
             said = "  ".join(f"{name} {value:.4g}" for name, value in self.values.items())
             self._shown.update(self._task, completed=self.done, said=said, refresh=True)
-        known = rate > 0 and self.total is not None
-        status.write(
-            {
-                "done": self.done, "total": self.total, "unit": self.unit, "rate": rate,
-                "left": (self.total - self.done) / rate if known and self.total else None,
-                **self.values,
-            },
-            at_once,
-        )  # fmt: skip
+
+    def _status(self) -> dict[str, Any]:
+        rate = self.rate
+        left = (self.total - self.done) / rate if rate > 0 and self.total is not None else None
+        return {
+            "done": self.done, "total": self.total, "unit": self.unit, "rate": rate, "left": left,
+            **self.values,
+        }  # fmt: skip
 
 
 def bar(total: int | None, title: str, unit: str, **options: Any) -> Bar:

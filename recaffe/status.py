@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,11 @@ QUIET = "RECAFFE_QUIET"
 WATCHED = "RECAFFE_WATCHED"
 _SECONDS_BETWEEN_WRITES = 1.0
 
+Values = Callable[[], dict[str, Any]]
+
 _written = -1e9
+_timer: threading.Timer | None = None
+_lock = threading.Lock()
 
 
 def file_of(log: Path | str) -> Path:
@@ -33,7 +39,7 @@ def file_of(log: Path | str) -> Path:
 def begin(log: Path | str) -> None:
     """A job starts: it has a status file from now on, which says nothing yet."""
     os.environ[FILE] = str(file_of(log).absolute())
-    write({}, at_once=True)
+    write(dict, at_once=True)
 
 
 def end() -> None:
@@ -62,17 +68,39 @@ def lead_to(other: Path) -> None:
         name.symlink_to(other.absolute())
 
 
-def write(values: dict[str, Any], at_once: bool = False) -> None:
-    """Replace the file's content, though not more often than once a second."""
-    global _written
-    name, now = os.environ.get(FILE), time.monotonic()
-    if name is None or (not at_once and now - _written < _SECONDS_BETWEEN_WRITES):
+def write(values: Values, at_once: bool = False) -> None:
+    """Replace the file's content by what that function gives: now, or before a second is over."""
+    global _timer
+    if FILE not in os.environ:
         return
-    _written = now
+    with _lock:
+        wait = 0.0 if at_once else _written + _SECONDS_BETWEEN_WRITES - time.monotonic()
+        if wait <= 0:
+            _replace(values)
+        elif _timer is None:
+            # Whoever says no more for a while has had the last word written.
+            _timer = threading.Timer(wait, _later, [values])
+            _timer.daemon = True
+            _timer.start()
+
+
+def _later(values: Values) -> None:
+    global _timer
+    with _lock:
+        _timer = None
+        _replace(values)
+
+
+def _replace(values: Values) -> None:
+    global _written
+    name = os.environ.get(FILE)
+    if name is None:  # the job has ended
+        return
+    _written = time.monotonic()
     aside = f"{name}.{os.getpid()}"
     with suppress(OSError):
         try:
-            Path(aside).write_text(json.dumps(values), encoding="utf-8")
+            Path(aside).write_text(json.dumps(values()), encoding="utf-8")
             os.replace(aside, name)
         except OSError:
             Path(aside).unlink(missing_ok=True)

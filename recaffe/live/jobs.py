@@ -43,8 +43,8 @@ class Job:
     @property
     def left(self) -> float:
         """Seconds that it has left by its own account; nan if it gives none."""
-        left = number(self.said, "left")
-        return max(0.0, left - (time.monotonic() - self.read))
+        left = number(self.said, "left") - (time.monotonic() - self.read)
+        return left if math.isnan(left) else max(0.0, left)
 
     def end(self) -> None:
         """Read its last word, and remove its file."""

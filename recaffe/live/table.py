@@ -101,18 +101,18 @@ class Painter:
             color_system=self.colours,
         )
         console.print(what)
-        return paper.getvalue().splitlines()
+        return [line.rstrip() for line in paper.getvalue().splitlines()]
 
 
 def _table(running: Sequence[Job], columns: int) -> Table:
-    table = Table.grid(padding=(0, 2))
+    table = Table.grid(padding=(0, 2), expand=True)
     wide = columns >= _NARROW
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(10, columns // 3))
     if wide:
         table.add_column()
     table.add_column(no_wrap=True, justify="right", min_width=4)
     table.add_column(no_wrap=True, justify="right", min_width=9)
-    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for job in running:
         done, total = number(job.said, "done"), number(job.said, "total")
         share = done / total if total > 0 and done >= 0 else math.nan
