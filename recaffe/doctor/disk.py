@@ -52,9 +52,12 @@ def pictures(about: About) -> Iterator[Finding]:
         return
     shape = about.config["lmdb"]
     size = len(items) * record_size(shape) // (1 if shape["encoded"] == "none" else 8)
+    count = about.config["split"]["folds"]  # each has records of its own
+    size *= count or 1
+    records = f"records of {count} folds" if count else "records"
     free = free_space(about.results)
     said = (
-        f"{len(items):,} in {len(labels):,} classes; their records take about {size / 1e9:,.1f} GB of "
+        f"{len(items):,} in {len(labels):,} classes; their {records} take about {size / 1e9:,.1f} GB of "
         f"{free / 1e9:,.1f} GB free"
     )
     if size > free:

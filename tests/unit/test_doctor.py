@@ -189,7 +189,10 @@ def test_pictures_are_counted_and_must_have_room(
 ) -> None:
     it = about(images=str(class_folders))
     (said,) = disk.pictures(it)
-    assert said.ok and "120 in 3 classes" in said.said
+    assert said.ok and "120 in 3 classes; their records take about 0.0 GB" in said.said
+    it.config["split"]["folds"] = 50
+    (said,) = disk.pictures(it)
+    assert "records of 50 folds take about 1.2 GB" in said.said
     monkeypatch.setattr(disk, "free_space", lambda path: 10**6)
     (said,) = disk.pictures(it)
     assert said.state == "problem" and "lmdb.encoded" in said.todo
