@@ -16,7 +16,9 @@ README = ROOT / "README.md"
 TOP = {p.name for p in ROOT.iterdir() if p.is_dir() and not p.name.startswith(".")}
 # What comes into being when commands are run.
 MADE = ("results", "resources", "build", "pictures", "docker/kept", "docker/recaffe-")
-OURS = re.compile(r"(?:\.venv/bin/)?(?:make|recaffe|snakemake|python -m) \S")
+OURS = re.compile(
+    r"(?:\.venv/bin/)?(?:caffe [a-z]|(?:convert_imageset|make|recaffe|snakemake|python -m) \S)"
+)
 
 
 def each(page: Path) -> str:
