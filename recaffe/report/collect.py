@@ -100,8 +100,8 @@ def comparison(facts: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append((f"{group.name} ({kind}{seeds})", str(group.measures["accuracy"])))
     best = groups.best(found)
     if best and len(found) > 2:
-        text = f"{best.name}: test accuracy {best.measures['accuracy']}"
-        lines.append((f"best of {len(found)} on the validation pictures", text))
+        label = f"{best.name}, best of {len(found)} by validation accuracy: test accuracy"
+        lines.append((label, str(best.measures["accuracy"])))
     lines += [
         ("linear classifier on frozen features", f"{run['linear']['top1']:.3f}")
         for run in runs.values()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from recaffe import config, folds
 from recaffe.errors import ConfigError, DataError
-from recaffe.evaluate import groups, metrics, pooled, predictions
+from recaffe.evaluate import metrics, pooled, predictions
 from recaffe.evaluate.predictions import Table
 from recaffe.images import split
 from tests.unit.test_split import ROWS, near_twins, row
@@ -217,44 +216,3 @@ def test_the_baseline_is_pooled_too(results: Path) -> None:
         file.write_text(json.dumps({"n": size, "top1": top1}))
     found = pooled.linear_of(results, "a_seed1", folds.names(3))
     assert found and (found["n"], found["hits"], found["top1"]) == (8, 6, 0.75)
-
-
-# -- runs beside each other
-
-
-def measured(top1: float, val: float | None) -> dict[str, Any]:
-    keys = {"n": 10, "top1_low": 0.0, "top1_high": 1.0, "macro_f1": top1, "log_loss": 1.0}
-    return {"metrics": {"top1": top1, **keys}, "train": {"val_accuracy": val}, "curve": []}
-
-
-def test_the_best_run_is_asked_of_the_validation_pictures() -> None:
-    runs = {"a": {"sweep": {"base_lr": [0.1, 0.2]}, "seeds": 2}, "b": {"epochs": 9}}
-    full = config.complete({**SMALL, "train": {"weights": "none"}, "runs": runs})
-    values = [(0.9, 0.5), (0.9, 0.6), (0.7, 0.7), (0.8, 0.8), (1.0, None)]
-    found = {name: measured(*pair) for name, pair in zip(full["runs"], values, strict=True)}
-    rows = groups.table(full, found)
-    assert list(rows[0])[:5] == ["run", "group", "epochs", "base_lr", "seed"]
-    own = {group.name: group for group in groups.of_table(rows)}
-    assert list(own) == ["a_base_lr0.1", "a_base_lr0.2", "b"]
-    assert str(own["a_base_lr0.2"].measures["accuracy"]) == "0.750 ± 0.071"
-    assert str(own["b"].measures["accuracy"]) == "1.000"
-    best = groups.best(list(own.values()))
-    assert best and best.name == "a_base_lr0.2", "b tests best, but was not validated"
-
-
-def test_the_tables_can_be_read_by_a_program(tmp_path: Path) -> None:
-    full = config.complete(
-        {**SMALL, "runs": {"a": {"weights": "none", "sweep": {"heads": [[], ["=x", "y"]]}}}}
-    )
-    found = {name: measured(0.5, None) for name in full["runs"]}
-    groups.write(groups.table(full, found), tmp_path)
-    runs = (tmp_path / "runs.csv").read_text().splitlines()
-    assert runs[1] == "a_heads-none,a_heads-none,,10,0.5,0,1,,0.5,1,0"
-    assert "'=x y" in runs[2], "no formula for a spreadsheet"
-    assert ",nan" not in (tmp_path / "groups.csv").read_text()
-
-
-def test_a_single_value_has_no_deviation() -> None:
-    one, two = groups.spread([0.25]), groups.spread([1, 3])
-    assert math.isnan(one.sd) and str(one) == "0.250"
-    assert (two.n, two.mean, two.sd) == (2, 2.0, pytest.approx(2**0.5))
