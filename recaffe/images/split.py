@@ -264,12 +264,11 @@ def _check(
     warnings: list[str],
     fold: Sequence[int] | None = None,
 ) -> None:
+    where = f" in fold {fold[0]} of {fold[1]}" if fold else ""
     for s in ("val", "test"):
         if not counts[s] and fold:
-            what = "raise split.val" if s == "val" else "lower split.folds"
-            raise DataError(
-                f"No picture falls into the {s} set of fold {fold[0]}: {what}, or add pictures."
-            )
+            what = "Raise split.val" if s == "val" else "Lower split.folds"
+            raise DataError(f"No picture falls into the {s} set{where}. {what}, or add pictures.")
         if not counts[s]:
             raise DataError(
                 f"No picture falls into the {s} set. Raise split.{s}, give a {s} list, or add pictures."
@@ -277,7 +276,7 @@ def _check(
     for name in labels:
         if not counts["train"][name]:
             raise DataError(
-                f"The class {name!r} has no picture to train on (rejected or left out ones don't "
+                f"The class {name!r} has no picture to train on{where} (rejected or left out ones don't "
                 "count). Add pictures to it or remove it."
             )
         for s in ("val", "test"):

@@ -15,8 +15,9 @@ from recaffe import config, folds
 from recaffe.errors import ConfigError, DataError
 from recaffe.evaluate import metrics, pooled, predictions
 from recaffe.evaluate.predictions import Table
-from recaffe.images import split
+from recaffe.images import inventory, scan, split
 from tests.unit.test_split import ROWS, near_twins, row
+from tests.workflow.faults.small import write_pictures
 
 SHARES = {"val": 0.2, "seed": 0, "oversample": False}
 SMALL: dict[str, Any] = {"dataset": "d", "images": "x", "runs": {"a": {"weights": "none"}}}
@@ -76,6 +77,32 @@ def test_twins_are_each_tested_and_never_train_for_each_other() -> None:
         for group in split.assign(rows, {**SHARES, "fold": [1, 5]}, 10, False).groups:
             sets = {place[i] for i in group.members} - {""}
             assert len(sets) == 1, "within a fold, twins are in one set or left out"
+
+
+@pytest.mark.parametrize(
+    ("count", "val", "message"),
+    [
+        (2, 0.45, r"'a' has no picture to train on in fold \d of 2"),
+        (60, 0.1, r"No picture falls into the test set in fold \d+ of 60\. Lower split.folds"),
+        (3, 0.0, r"No picture falls into the val set in fold 1 of 3\. Raise split.val"),
+    ],
+)
+def test_too_few_pictures_are_told_with_the_fold(
+    tmp_path: Path, count: int, val: float, message: str
+) -> None:
+    write_pictures(tmp_path / "pics", "ab", 4)
+    full = config.complete(
+        {**SMALL, "images": str(tmp_path / "pics"), "split": {"folds": count, "val": val}}
+    )
+    data = tmp_path / "data"
+    inventory.take(full["images"], data / "inventory.csv", data / "cache")
+    scan.scan(data / "inventory.csv", data / "manifest.csv", data / "rejected.csv", full["scan"], 1)
+    with pytest.raises(DataError, match=message):
+        for fold in folds.names(count):
+            split.write(
+                data / "manifest.csv", data / "inventory.csv", data / "rejected.csv",
+                tmp_path / fold / "data", folds.of_fold(full, fold),
+            )  # fmt: skip
 
 
 def test_a_picture_under_two_labels_is_in_no_fold() -> None:
