@@ -30,6 +30,7 @@ _PATIENCE = 5  # iterations before it may
 _GROWN = 4.0  # times the lowest loss that was
 _WIDTH = 1 / 40  # of the test: the smoothing's standard deviation
 _LEAST_FALL = 0.05  # of the first loss
+_LEAST_SIGMAS = 5.0  # of what chance does to a smoothed loss
 # What a test leaves in a run's folder.
 FILES = ("lr_range.csv", "lr_range.json")
 COLUMNS = ("iteration", "lr", "loss", "smoothed_loss")
@@ -128,10 +129,23 @@ def smooth(losses: Sequence[float], iterations: int) -> list[float]:
     values = np.asarray(losses, np.float64)
     begin = values[:_PATIENCE].mean()
     values = np.minimum(values, begin + 3 * abs(begin))
-    width = max(1.0, _WIDTH * iterations)
     at = np.arange(len(values))
-    weights = np.exp(-0.5 * ((at[:, None] - at[None, :]) / width) ** 2)
+    weights = np.exp(-0.5 * ((at[:, None] - at[None, :]) / _width(iterations)) ** 2)
     return list((weights @ values / weights.sum(1)).tolist())
+
+
+def _width(iterations: int) -> float:
+    return max(1.0, _WIDTH * iterations)
+
+
+def _scatter(losses: np.ndarray, iterations: int) -> float:
+    """The standard deviation of smoothed losses that only chance moves.
+
+    That of single ones follows from their steps, which a slow fall doesn't change much; a Gaussian mean
+    of width w has 1 / (2 √π w) of their variance.
+    """
+    single = np.std(np.diff(losses)) / math.sqrt(2)
+    return float(single / math.sqrt(2 * math.sqrt(math.pi) * _width(iterations)))
 
 
 def propose(rates: Sequence[float], losses: Sequence[float], span: Span) -> Proposal:
@@ -144,12 +158,15 @@ def propose(rates: Sequence[float], losses: Sequence[float], span: Span) -> Prop
         )  # fmt: skip
     smoothed = np.array(smooth(losses, span.iterations))
     lowest = int(smoothed.argmin())
-    fall = smoothed[0] - smoothed[lowest]
-    scatter = float(np.std(np.asarray(losses)[: lowest + 1] - smoothed[: lowest + 1]))
-    if lowest < 2 or fall < max(_LEAST_FALL * abs(smoothed[0]), scatter):
+    # At the end of a curve chance moves a smoothed loss more than elsewhere, so several begin it.
+    begin = float(np.mean(losses[: max(_PATIENCE, round(4 * _width(span.iterations)))]))
+    fall = begin - smoothed[lowest]
+    before = np.asarray(losses)[: max(lowest + 1, 2 * _PATIENCE)]
+    chance = _LEAST_SIGMAS * _scatter(before, span.iterations)
+    if lowest < 2 or fall < max(_LEAST_FALL * abs(begin), chance):
         return Proposal(
             None, None, None,
-            "At no rate did the loss fall by more than its own scatter. Either the weights leave nothing to "
+            "At no rate did the loss fall by more than chance makes it. Either the weights leave nothing to "
             "learn, or the test is too short: raise its number of iterations.",
         )  # fmt: skip
     slope = np.gradient(smoothed[: lowest + 1], np.log(np.asarray(rates[: lowest + 1])))
