@@ -135,6 +135,11 @@ def _errors(app: FastAPI) -> None:
     async def failed(_: Request, error: RecaffeError) -> Response:
         return problem(503, str(error))
 
+    @app.exception_handler(Exception)
+    async def broken(_: Request, error: Exception) -> Response:
+        # The guard, which it reaches next, says more where the server runs.
+        return problem(500, "The server failed at this. It says more where it runs.")
+
     @app.exception_handler(OSError)
     async def no_room(_: Request, error: OSError) -> Response:
         return problem(503, f"The server has no room for the request: {error.strerror}.")

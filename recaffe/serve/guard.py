@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from recaffe.model.output import printable
 from recaffe.serve import Limits
 from recaffe.serve.rate import Rate
 
@@ -77,7 +78,8 @@ class Guard:
         except ClientDisconnect:
             pass  # nobody is there to be told
         except Exception as error:
-            print(f"recaffe: a request failed: {type(error).__name__}: {error}", file=sys.stderr)
+            said = printable(f"{type(error).__name__}: {error}")
+            print(f"recaffe: a request failed: {said}", file=sys.stderr)
             if not started:
                 failed = problem(500, "The server failed at this. It says more where it runs.")
                 await failed(scope, receive, guarded)

@@ -45,8 +45,8 @@ def record(data: bytes, rules: dict[str, Any]) -> np.ndarray:
 
 def name(given: str | None) -> str:
     """A file's name as it may be shown: the last part of a path, of printable characters."""
-    text = (given or "").encode("utf-8", "backslashreplace").decode("utf-8")
-    last = printable(text.replace("\\", "/").rstrip("/").rpartition("/")[2])
+    last = (given or "").replace("\\", "/").rstrip("/").rpartition("/")[2]
+    last = printable(last.encode("utf-8", "backslashreplace").decode("utf-8"))
     return last if len(last) <= _NAME else f"{last[: _NAME - 1]}…"
 
 
