@@ -19,7 +19,7 @@ from recaffe import (
 )
 from recaffe.engines.caffe import find
 from recaffe.errors import RecaffeError
-from recaffe.images import inventory
+from recaffe.images import decoded, inventory
 from recaffe.lmdb import shards
 from recaffe.packages.sets import SETS
 from recaffe.weights import source
@@ -61,6 +61,9 @@ FOLD = f"{RESULTS}/{{fold}}" if FOLDS else RESULTS
 FOLD_DATA = f"{FOLD}/data"
 # What a rule's message calls a run.
 RUN = "{wildcards.run} of {wildcards.fold}" if FOLDS else "{wildcards.run}"
+# What Snakemake's own report calls the outputs of a fold and of a run.
+OF_FOLD = {"fold": "{fold}"} if FOLDS else {}
+OF_RUN = {**OF_FOLD, "run": "{run}"}
 RESOURCES = CONFIG["resources"]
 # What runs start from that was published as a file, by the name that it gets here.
 SOURCES = {
@@ -184,6 +187,17 @@ def config_of(wildcards):
 def beside(name):
     """A file beside the rule's first output. Snakemake doesn't compare params that follow from outputs."""
     return lambda wildcards, output: str(Path(output[0]).with_name(name))
+
+
+# The images that the scan leaves for the LMDBs, and the notes of those.
+LEFT_BY_SCAN = (
+    Path(DATA, decoded.FOLDER),
+    expand(
+        "{data}/{split}_lmdb.json",
+        data=expand(FOLD_DATA, fold=FOLDS),
+        split=inventory.SPLITS,
+    ),
+)
 
 
 def shard_of(part, index):
@@ -321,6 +335,13 @@ def linear_baselines():
 def runs_looked_at():
     """The run whose heat maps the report shows, if it shows any: the one that it is about."""
     return list(RUNS)[:1] if CONFIG["report"]["heat_maps"] else []
+
+
+def shown(path, caption, category, **labels):
+    """An output that `snakemake --report` shows, with the caption in captions/."""
+    return report(
+        path, caption=f"captions/{caption}.rst", category=category, labels=labels
+    )
 
 
 def get_final_output():

@@ -11,7 +11,13 @@ rule predict:
         labels=f"{FOLD_DATA}/labels.txt",
         mean=lambda w: mean_of(w.run),
     output:
-        f"{FOLD}/{{run}}/predictions.csv",
+        shown(
+            f"{FOLD}/{{run}}/predictions.csv",
+            "predictions",
+            "Test",
+            **OF_RUN,
+            file="predictions",
+        ),
     log:
         f"{FOLD}/{{run}}/logs/predict.log",
     benchmark:
@@ -41,7 +47,9 @@ rule metrics:
     input:
         f"{FOLD}/{{run}}/predictions.csv",
     output:
-        f"{FOLD}/{{run}}/metrics.json",
+        shown(
+            f"{FOLD}/{{run}}/metrics.json", "metrics", "Test", **OF_RUN, file="metrics"
+        ),
     log:
         f"{FOLD}/{{run}}/logs/metrics.log",
     benchmark:

@@ -23,11 +23,14 @@ rule folds:
             run=linear_baselines(),
         ),
     output:
-        report=f"{RESULTS}/report.html",
+        report=shown(f"{RESULTS}/report.html", "report", "Report", file="report"),
         summary=f"{RESULTS}/summary.txt",
         pooled=f"{RESULTS}/folds.json",
         sums=f"{RESULTS}/SHA256SUMS",
-        tables=[f"{RESULTS}/runs.csv", f"{RESULTS}/groups.csv"],
+        tables=[
+            shown(f"{RESULTS}/{name}.csv", "runs", "Report", file=name)
+            for name in ("runs", "groups")
+        ],
     log:
         f"{RESULTS}/logs/folds.log",
     benchmark:

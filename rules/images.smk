@@ -103,6 +103,8 @@ rule scan:
         settings=as_param(stages.SCAN, scan=CONFIG["scan"]),
         pictures=PICTURES,
         rejected=beside("rejected.csv"),
+        # What it leaves for the LMDBs while it has a picture decoded is no result.
+        lmdb=in_passing(CONFIG["lmdb"]),
     message:
         "Decoding every picture"
     script:
@@ -116,8 +118,16 @@ rule split:
     output:
         lists=expand("{data}/{split}.txt", data=FOLD_DATA, split=inventory.SPLITS),
         labels=f"{FOLD_DATA}/labels.txt",
-        classes=f"{FOLD_DATA}/classes.csv",
-        duplicates=f"{FOLD_DATA}/duplicates.csv",
+        classes=shown(
+            f"{FOLD_DATA}/classes.csv", "classes", "Data", **OF_FOLD, file="classes"
+        ),
+        duplicates=shown(
+            f"{FOLD_DATA}/duplicates.csv",
+            "duplicates",
+            "Data",
+            **OF_FOLD,
+            file="twins",
+        ),
         lists_json=f"{FOLD_DATA}/lists.json",
     log:
         f"{FOLD}/logs/split.log",

@@ -68,7 +68,9 @@ rule patch:
         train_val=f"{FOLD}/{{run}}/train_val.prototxt",
         deploy=f"{FOLD}/{{run}}/deploy.prototxt",
         info=f"{FOLD}/{{run}}/net.json",
-        layers=f"{FOLD}/{{run}}/layers.csv",
+        layers=shown(
+            f"{FOLD}/{{run}}/layers.csv", "layers", "Net", **OF_RUN, file="layers"
+        ),
     log:
         f"{FOLD}/{{run}}/logs/patch.log",
     benchmark:

@@ -20,9 +20,14 @@ rule report:
             name=rate_range.FILES,
         ),
     output:
-        report=f"{FOLD}/report.html",
+        report=shown(
+            f"{FOLD}/report.html", "report", "Report", **OF_FOLD, file="report"
+        ),
         summary=f"{FOLD}/summary.txt",
-        tables=[f"{FOLD}/runs.csv", f"{FOLD}/groups.csv"],
+        tables=[
+            shown(f"{FOLD}/{name}.csv", "runs", "Report", **OF_FOLD, file=name)
+            for name in ("runs", "groups")
+        ],
         sums=f"{FOLD}/SHA256SUMS",
         chains=expand("{results}/{run}/provenance.json", results=FOLD, run=RUNS),
     log:

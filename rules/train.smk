@@ -53,7 +53,13 @@ rule train:
         mean=lambda w: mean_of(w.run),
     output:
         weights=f"{FOLD}/{{run}}/final.caffemodel",
-        table=f"{FOLD}/{{run}}/train.csv",
+        table=shown(
+            f"{FOLD}/{{run}}/train.csv",
+            "curve",
+            "Training",
+            **OF_RUN,
+            file="learning curves",
+        ),
         log=f"{FOLD}/{{run}}/train.log",
         result=f"{FOLD}/{{run}}/train.json",
     log:
