@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from recaffe import config
 from recaffe.config import ROOT
 from recaffe.files import write_text
 from recaffe.lmdb import read
@@ -50,7 +51,7 @@ snapshot_prefix: "caffenet"
 
 
 def clone(folder: Path) -> Path:
-    """What git has or would take of this working tree, with pictures; packages that are here already aren't
+    """What git has or would take of this working tree, with pictures; packages of weights that are here aren't
     fetched again."""
     listed = subprocess.run(
         ["git", "ls-files", "-coz", "--exclude-standard"],
@@ -61,9 +62,10 @@ def clone(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(ROOT / ".venv")
-    for part in ("packages", "weights"):
-        if (ROOT / "resources" / part).is_dir():
-            shutil.copytree(ROOT / "resources" / part, folder / "resources" / part)
+    for package in (ROOT / "resources" / "packages").glob("*"):
+        if package.name in _packages_of_weights():
+            (folder / "resources" / "packages").mkdir(parents=True, exist_ok=True)
+            shutil.copy2(package, folder / "resources" / "packages")
     for hue, name in enumerate(("cats", "dogs")):
         for i in range(25):
             save(texture(1000 * hue + i, hue, (72, 64)), folder / "pictures" / name / f"{i}.jpg")
@@ -84,6 +86,11 @@ def clone(folder: Path) -> Path:
     return folder
 
 
+def _packages_of_weights() -> set[str]:
+    cards = [config.model_card(file.parent.name) for file in config.MODELS.glob("*/model.yaml")]
+    return {card["weights"]["package"] for card in cards if "weights" in card}
+
+
 def copy(folder: Path, to: Path) -> Path:
     """The same place once more, dates and links included."""
     subprocess.run(["cp", "-a", "--reflink=auto", str(folder), str(to)], check=True)
@@ -102,10 +109,10 @@ def perform(block: Block, folder: Path) -> None:
         # A command after another runs only if that ended well; the last one's status is the block's.
         script = "\n".join(["set -e -o pipefail", *before, "set +e", last])
         _run(block, folder, ["bash", "-c", script])
-    for config in folder.glob("config/**/*.yaml"):
-        if not (ROOT / config.relative_to(folder)).exists():
-            text = config.read_text(encoding="utf-8")
-            write_text(config, re.sub(r"\bepochs: \d+", f"epochs: {EPOCHS}", text))
+    for file in folder.glob("config/**/*.yaml"):
+        if not (ROOT / file.relative_to(folder)).exists():
+            text = file.read_text(encoding="utf-8")
+            write_text(file, re.sub(r"\bepochs: \d+", f"epochs: {EPOCHS}", text))
 
 
 def _run(block: Block, folder: Path, command: list[str]) -> None:
