@@ -12,12 +12,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import torch
+
 from recaffe import config
 from recaffe.config import ROOT
 from recaffe.files import write_text
 from recaffe.lmdb import read
 from recaffe.net import prototxt
 from recaffe.net.deploy import deploy
+from tests import torch_nets
 from tests.conftest import save, texture
 from tests.docs.pages import Block
 
@@ -39,6 +42,8 @@ SPOKEN_OF = {
     "new": "new_pictures",
     "photos": "new_pictures",
 }
+# Weights of torchvision's, without what they have learned: a hundred megabytes, for the pages that want them.
+STATE = "resnet50.pth"
 SOLVER = """net: "train_val.prototxt"
 base_lr: 0.001
 lr_policy: "fixed"
@@ -100,6 +105,8 @@ def copy(folder: Path, to: Path) -> Path:
 def perform(block: Block, folder: Path) -> None:
     """Write the block's file or run its commands in `folder`; fails with what they said."""
     _bring(folder)
+    if STATE in block.text and not (folder / STATE).exists():
+        torch.save(torch_nets.net("torchvision:resnet50", 1000).state_dict(), folder / STATE)
     if target := block.target:
         write_text(folder / target, f"{block.text}\n")
     elif block.language == "python":
