@@ -163,7 +163,9 @@ function mark(card) {
 }
 
 function judge() {
-  $("shown").value = `${$("threshold").value} %`;
+  const text = `${$("threshold").value} %`;
+  $("shown").textContent = text;
+  $("threshold").setAttribute("aria-valuetext", text);
   cards.forEach(mark);
 }
 
@@ -171,7 +173,6 @@ function judge() {
 function look(card) {
   const heat = $("heat").checked && Boolean(card.answer?.heat_map);
   card.part("heat").hidden = !heat;
-  card.part("picture").classList.toggle("under", heat);
   card.part("picture").hidden = heat || (card.part("picture").complete && !card.part("picture").naturalWidth);
 }
 
