@@ -26,6 +26,7 @@ _SECONDS_BETWEEN_WRITES = 1.0
 
 Values = Callable[[], dict[str, Any]]
 
+_latest: Values = dict
 _written = -1e9
 _timer: threading.Timer | None = None
 _lock = threading.Lock()
@@ -70,28 +71,29 @@ def lead_to(other: Path) -> None:
 
 def write(values: Values, at_once: bool = False) -> None:
     """Replace the file's content by what that function gives: now, or before a second is over."""
-    global _timer
+    global _latest, _timer
     if FILE not in os.environ:
         return
     with _lock:
+        _latest = values
         wait = 0.0 if at_once else _written + _SECONDS_BETWEEN_WRITES - time.monotonic()
         if wait <= 0:
-            _replace(values)
+            _replace()
         elif _timer is None:
             # Whoever says no more for a while has had the last word written.
-            _timer = threading.Timer(wait, _later, [values])
+            _timer = threading.Timer(wait, _later)
             _timer.daemon = True
             _timer.start()
 
 
-def _later(values: Values) -> None:
+def _later() -> None:
     global _timer
     with _lock:
         _timer = None
-        _replace(values)
+        _replace()
 
 
-def _replace(values: Values) -> None:
+def _replace() -> None:
     global _written
     name = os.environ.get(FILE)
     if name is None:  # the job has ended
@@ -100,7 +102,7 @@ def _replace(values: Values) -> None:
     aside = f"{name}.{os.getpid()}"
     with suppress(OSError):
         try:
-            Path(aside).write_text(json.dumps(values()), encoding="utf-8")
+            Path(aside).write_text(json.dumps(_latest()), encoding="utf-8")
             os.replace(aside, name)
         except OSError:
             Path(aside).unlink(missing_ok=True)
