@@ -177,6 +177,7 @@ def test_nothing_is_wider_than_the_window(page: Page, server: str, width: int, s
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.set_viewport_size({"width": width, "height": 800})
     ready(page, server)
+    assert page.locator("#drop").evaluate("drop => drop.scrollWidth <= drop.clientWidth")
     page.get_by_label("Show where the net looked").check()
     drop(page, ("wide.png", png(600, 60)), (f"{'long' * 30}.png", png(60, 600, 1)))
     expect(page.get_by_role("status")).to_have_text("2 of 2 pictures classified")
