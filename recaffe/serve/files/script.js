@@ -7,8 +7,9 @@ const cards = new Set();
 const waiting = [];
 let running = 0;
 let model = null;
+let judged = false; // the threshold is the reader's own
 
-const percent = (p) => `${(100 * p).toLocaleString("en", { maximumFractionDigits: 1 })} %`;
+const percent = (p) => `${(100 * p).toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 })} %`;
 const mib = (bytes) => `${(bytes / 2 ** 20).toLocaleString("en", { maximumFractionDigits: 1 })} MiB`;
 const sleep = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
@@ -38,7 +39,7 @@ async function begin() {
     ? `; ${percent(model.metrics.top1)} of ${model.metrics.n} test pictures right` : "";
   const net = model.net ? `${model.net}, ` : "";
   $("about").textContent = `${net}${model.labels.length} classes${test}`;
-  $("threshold").value = Math.round(100 * model.threshold);
+  if (!judged) $("threshold").value = Math.round(100 * model.threshold);
   judge();
   $("heat-label").hidden = !model.heat_maps;
 }
@@ -191,8 +192,12 @@ $("files").addEventListener("change", (event) => {
   event.target.value = "";
 });
 $("form").addEventListener("submit", (event) => event.preventDefault());
-$("threshold").addEventListener("input", judge);
+$("threshold").addEventListener("input", () => {
+  judged = true;
+  judge();
+});
 $("heat").addEventListener("change", () => {
+  $("legend").hidden = !$("heat").checked;
   for (const card of cards) {
     look(card);
     if ($("heat").checked && card.answer && !card.answer.heat_map) ask(card);
