@@ -58,9 +58,16 @@ def _environment(album: Album) -> Environment:
     environment.filters["million"] = lambda n: f"{n / 1e6:,.2f} M"
     environment.filters["mib"] = lambda n: f"{n / 2**20:,.0f} MiB"
     environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    environment.filters["few"] = few
     environment.globals["picture"] = album.show
     environment.globals["accuracy"] = collect.accuracy
     return environment
+
+
+def few(names: Sequence[str], most: int = 3) -> str:
+    """The names, or the first of them and how many more there are."""
+    rest = len(names) - most
+    return ", ".join(names) if rest <= 0 else f"{', '.join(names[:most])} and {rest} more"
 
 
 def _code(names: tuple[str, ...]) -> str:

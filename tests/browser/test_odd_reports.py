@@ -16,6 +16,7 @@ from recaffe.evaluate.answers import Answer
 from recaffe.evaluate.predictions import Table
 from recaffe.report import build, collect
 from tests.browser import reports
+from tests.browser.test_report import PAPER
 from tests.small_results import build_results
 
 HOSTILE = (
@@ -129,6 +130,10 @@ def test_a_hundred_classes_and_thousands_of_pictures_make_a_page_of_few_megabyte
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     cells = page.locator("#matrix td button")
     assert cells.count() > 1000
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": PAPER, "height": 1000})
+    assert page.evaluate("document.documentElement.scrollWidth") <= PAPER
+    page.emulate_media(media="screen")
     page.locator("#matrix select").select_option("confused classes together")
     assert cells.count() > 1000
     assert HOSTILE[0] in page.locator("#matrix tbody th").all_inner_texts()

@@ -11,6 +11,7 @@ from recaffe.config import ROOT
 from tests.browser import reports
 
 WIDTHS = (390, 820, 1440)
+PAPER = 718  # pixels of A4 without its margins
 SECTIONS = (
     "result", "runs", "data", "net", "training", "classes", "pictures", "heat_maps", "calibration",
     "speed", "provenance",
@@ -230,6 +231,8 @@ def test_on_paper_it_is_light_and_loses_nothing(page: Page, report: Path) -> Non
     visit(page, report)
     text = page.locator("main").inner_text()
     page.emulate_media(media="print", color_scheme="dark")
+    page.set_viewport_size({"width": PAPER, "height": 1000})
+    assert page.evaluate("document.documentElement.scrollWidth") <= PAPER, "paper doesn't scroll"
     expect(page.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
     expect(page.locator("header")).to_be_hidden()
     for word in ("test pictures right", "Most often confused", "Provenance"):

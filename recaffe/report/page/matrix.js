@@ -96,6 +96,8 @@
       line.append(th, ...order.map((column) => cell(row, column)));
     }
     wide.replaceChildren(table);
+    // On paper nothing scrolls: 680 pixels are the width of A4 between its margins.
+    table.style.setProperty("--fit", Math.min(1, 680 / table.offsetWidth));
     const first = table.querySelector("td button");
     if (first) choose(first);
   }
