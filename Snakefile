@@ -8,6 +8,7 @@ sys.path.insert(0, str(workflow.basedir))
 os.environ.update(PYTHONPATH=str(workflow.basedir))
 
 from recaffe import live, track, turns
+from recaffe.images import decoded
 
 # Also removes the locks that a killed Snakemake left here.
 ALONE = workflow.is_main_process and turns.begin()
@@ -65,6 +66,11 @@ rule all:
 
 
 onsuccess:
+    decoded.discard_if_there(*LEFT_BY_SCAN)
     # A run for another target than the report makes no summary.
     if Path(RESULTS, "summary.txt").is_file():
         print(Path(RESULTS, "summary.txt").read_text(encoding="utf-8"), end="")
+
+
+onerror:
+    decoded.discard_if_there(*LEFT_BY_SCAN)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from recaffe.files import write_json
+from recaffe.images import decoded
 from recaffe.images.scan import read_manifest
 from recaffe.lmdb import shards
 from recaffe.lmdb.update import update
@@ -28,6 +29,7 @@ with script(snakemake.log[0]):
         {str(Path(row["root"]) / row["path"]): row["sha256"] for row in rows},
         shard,
         snakemake.params.scratch,
+        Path(snakemake.input.manifest).with_name(decoded.FOLDER),
     )
     write_json(snakemake.output.info, note)
     if shard[1] > 1:

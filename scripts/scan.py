@@ -14,5 +14,6 @@ with script(snakemake.log[0]):
         Path(snakemake.params.rejected),
         settings["scan"],
         snakemake.threads,
+        snakemake.params.lmdb,
     )
     print(counts)

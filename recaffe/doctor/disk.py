@@ -39,7 +39,7 @@ def check(about: About) -> Iterator[Finding]:
 def pictures(about: About) -> Iterator[Finding]:
     """The config's pictures, listed as the workflow does, and what their records take."""
     from recaffe.images import inventory
-    from recaffe.lmdb.write import record_size
+    from recaffe.images.record import record_size
 
     images = about.config["images"]
     if images["package"] or not about.named:

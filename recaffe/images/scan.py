@@ -14,7 +14,7 @@ import numpy as np
 
 from recaffe.errors import DataError
 from recaffe.files import write_aside
-from recaffe.images import inventory, scanned
+from recaffe.images import decoded, inventory, scanned
 from recaffe.images.decode import Picture, RejectError, decode, read
 from recaffe.images.scanned import Seen
 from recaffe.pool import ordered_map, worker_pool
@@ -31,16 +31,22 @@ _SIDE = 64  # of the reduced picture that hash and thumbnail are taken from
 
 
 def scan(
-    inventory_file: Path, manifest: Path, rejected: Path, settings: dict[str, Any], threads: int
+    inventory_file: Path,
+    manifest: Path,
+    rejected: Path,
+    settings: dict[str, Any],
+    threads: int,
+    lmdb: dict[str, Any] | None = None,
 ) -> dict[str, int]:
     """Decode each picture of the inventory; write manifest.csv and rejected.csv.
 
-    A content that an earlier scan has seen isn't decoded again. Returns the counts. Raises `DataError` when the share of rejects is over
+    A content that an earlier scan has seen isn't decoded again. With the config's `lmdb`, images of the
+    records that will be wanted are left for the LMDBs (`images.decoded`). Returns the counts. Raises `DataError` when the share of rejects is over
     `settings["max_rejects"]`; rejected.csv is written all the same.
     """
     rows = inventory.read(inventory_file)
     good, bad = [], []
-    for row, seen in zip(rows, _seen(rows, manifest.parent, settings, threads), strict=True):
+    for row, seen in zip(rows, _seen(rows, manifest.parent, settings, threads, lmdb), strict=True):
         if isinstance(seen, str):
             bad.append((row["path"], row["label"], seen))
         else:
@@ -66,7 +72,11 @@ def read_manifest(path: Path) -> list[dict[str, str]]:
 
 
 def _seen(
-    rows: list[dict[str, str]], folder: Path, settings: dict[str, Any], threads: int
+    rows: list[dict[str, str]],
+    folder: Path,
+    settings: dict[str, Any],
+    threads: int,
+    lmdb: dict[str, Any] | None,
 ) -> list[Seen]:
     """What is to be said of each row's picture; what was seen is remembered in the folder."""
     memory, recipe = folder / scanned.NAME, scanned.recipe(settings)
@@ -75,36 +85,48 @@ def _seen(
     if len(new) < len(rows):
         line(f"scan: {len(rows) - len(new)} pictures were seen before, {len(new)} to decode.")
     said: dict[int, Seen] = {}
+    images, kept = folder / decoded.FOLDER, dict[str, decoded.Place | None]()
+    both = {"scan": settings, "lmdb": lmdb}
+    keep = (images, lmdb) if lmdb and decoded.begin(images, both, len(new)) else None
     try:
         with worker_pool(threads) as pool:
-            looks = ordered_map(pool, partial(look, settings=settings), new)
-            for row, (seen, of_content) in zip(
+            looks = ordered_map(pool, partial(look, settings=settings, keep=keep), new)
+            for row, (seen, of_content, place) in zip(
                 new, progress(looks, len(new), "scan", "img"), strict=True
             ):
                 said[id(row)] = seen
                 if of_content:
                     known[row["sha256"]] = seen
+                    if keep and not isinstance(seen, str):
+                        kept[row["sha256"]] = place
     finally:  # also when it is stopped, for the next one to go on from there
+        decoded.finish(images, both, kept)
         there = {row["sha256"] for row in rows}
         scanned.remember(memory, recipe, {k: v for k, v in known.items() if k in there})
     return [name_problem(r["path"]) or said.get(id(r)) or known[r["sha256"]] for r in rows]
 
 
-def look(row: dict[str, str], settings: dict[str, Any]) -> tuple[Seen, bool]:
+def look(
+    row: dict[str, str],
+    settings: dict[str, Any],
+    keep: tuple[Path, dict[str, Any]] | None = None,
+) -> tuple[Seen, bool, decoded.Place | None]:
     """What the manifest says of one picture, or the reason why it is rejected.
 
-    Also whether that follows from the content alone, as its SHA-256 in the row names it.
+    Also whether that follows from the content alone, as its SHA-256 in the row names it; and where the
+    image of its record is, if `keep` (a folder, and the config's `lmdb`) wants one.
     """
     try:
         data = read(Path(row["root"]) / row["path"])
     except RejectError as error:
-        return str(error), False
+        return str(error), False, None
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
-        return "changed while the scan ran; run the same command again", False
+        return "changed while the scan ran; run the same command again", False, None
     try:
-        return describe(decode(data, settings["background"], settings["max_pixels"])), True
+        picture = decode(data, settings["background"], settings["max_pixels"])
     except RejectError as error:
-        return str(error), True
+        return str(error), True, None
+    return describe(picture), True, decoded.keep(keep[0], picture.rgb, keep[1]) if keep else None
 
 
 def name_problem(path: str) -> str:

@@ -29,6 +29,7 @@ import PIL
 from recaffe import stages
 from recaffe.errors import DataError, MachineError, is_out_of_memory
 from recaffe.files import explain_os_error, write_aside
+from recaffe.images import decoded
 from recaffe.lmdb import read, records
 from recaffe.lmdb.records import Record, UnknownError
 from recaffe.lmdb.room import Disk, Needs, used_pages
@@ -64,11 +65,13 @@ def update(
     pictures: Mapping[str, str],
     shard: tuple[int, int] = (0, 1),
     scratch: str = "",
+    kept: Path | None = None,
 ) -> dict[str, Any]:
     """Make the LMDB folder `out` hold the list's records; returns `read.describe`'s note of it.
 
     `shard` (index, number of shards) takes only the records of that shard. With a folder `scratch`,
     LMDB writes there, and the file is moved to the store when it is right: for disks that machines share.
+    `kept` is the folder where a scan may have left images (`images.decoded`).
 
     `pictures` gives the SHA-256 of each picture's file by path, root included. A record whose
     picture and label are as before is kept; one whose picture the LMDB has under another key or
@@ -76,7 +79,8 @@ def update(
     for a picture that can't be decoded or isn't the one that was scanned, `MachineError` when
     the disk is full or another process works on the store; the store then keeps its old content.
     """
-    entries = with_digests(read_list(list_file, seed, shard), root, pictures)
+    places = decoded.places(kept, settings) if kept else {}
+    entries = with_digests(read_list(list_file, seed, shard), root, pictures, places)
     recipe = _recipe(settings)
     with _alone(store):
         _clear(store, out)
@@ -89,7 +93,7 @@ def update(
                 for name in (records.NEXT, records.TABLE, _DATA):
                     (work / name).unlink(missing_ok=True)
                 new = work / out.name
-                write(list_file, root, new, settings, seed, threads, pictures, shard)
+                write(list_file, root, new, settings, seed, threads, pictures, shard, places)
                 os.replace(new / _DATA, work / _DATA)
                 found = dict(read.digests(work))
                 table = {e.key: Record(e.picture, e.label, found[e.key]) for e in entries}

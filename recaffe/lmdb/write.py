@@ -17,8 +17,9 @@ import numpy as np
 
 from recaffe.errors import DataError, MachineError
 from recaffe.files import file_too_large, write_aside
+from recaffe.images import decoded
 from recaffe.images.decode import RejectError, decode, read
-from recaffe.images.resize import resize
+from recaffe.images.record import record_pixels, record_size
 from recaffe.images.split import record_key, shard_of
 from recaffe.lmdb.read import count as count_records
 from recaffe.lmdb.read import first_shape
@@ -32,12 +33,16 @@ _PAGE = 4096
 
 @dataclass(frozen=True)
 class Entry:
-    """One list line with the key of its record, and the SHA-256 of its file where that is known."""
+    """One list line with the key of its record, and the SHA-256 of its file where that is known.
+
+    `place` is where the scan has left the record's image, if it has.
+    """
 
     key: str
     path: str
     label: int
     picture: str = ""
+    place: decoded.Place | None = None
 
 
 def read_list(path: Path | str, seed: int, shard: tuple[int, int] = (0, 1)) -> list[Entry]:
@@ -65,10 +70,23 @@ def read_list(path: Path | str, seed: int, shard: tuple[int, int] = (0, 1)) -> l
     return sorted(entries, key=lambda e: e.key)
 
 
-def with_digests(entries: list[Entry], root: str, pictures: Mapping[str, str]) -> list[Entry]:
-    """The entries with the SHA-256 of their files, which `pictures` gives by path, root included."""
+def with_digests(
+    entries: list[Entry],
+    root: str,
+    pictures: Mapping[str, str],
+    places: Mapping[str, decoded.Place] | None = None,
+) -> list[Entry]:
+    """The entries with the SHA-256 of their files, which `pictures` gives by path, root included.
+
+    And with the place of their images, which `places` gives by that digest.
+    """
+    where = places or {}
     try:
-        return [replace(e, picture=pictures[str(Path(root) / e.path)]) for e in entries]
+        shas = [pictures[str(Path(root) / e.path)] for e in entries]
+        return [
+            replace(e, picture=sha, place=where.get(sha))
+            for e, sha in zip(entries, shas, strict=True)
+        ]
     except KeyError as error:
         raise DataError(
             f"{error.args[0]} stands in a list but not in the manifest. Remove manifest.csv and run "
@@ -80,6 +98,10 @@ def to_datum(
     entry: Entry, root: str, lmdb_settings: dict[str, Any], scan_settings: dict[str, Any]
 ) -> bytes:
     """The serialised Datum of one picture; raises `DataError` if it isn't what was scanned."""
+    if entry.place is not None:
+        image = decoded.image(entry.place, lmdb_settings)
+        if image is not None:
+            return _serialised(image, entry.label, lmdb_settings)
     path = Path(root) / entry.path
     try:
         data = read(path)
@@ -95,7 +117,10 @@ def to_datum(
 
 def serialised(rgb: np.ndarray, label: int, settings: dict[str, Any]) -> bytes:
     """Upright RGB → the Datum, as `settings` (the config's `lmdb`) want it."""
-    image = record_pixels(rgb, settings)
+    return _serialised(record_pixels(rgb, settings), label, settings)
+
+
+def _serialised(image: np.ndarray, label: int, settings: dict[str, Any]) -> bytes:
     datum = pb.Datum(label=label)
     if settings["encoded"] == "none":
         chw = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
@@ -109,13 +134,6 @@ def serialised(rgb: np.ndarray, label: int, settings: dict[str, Any]) -> bytes:
     return datum.SerializeToString(deterministic=True)
 
 
-def record_pixels(rgb: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
-    """Upright RGB → the record's image: BGR H×W×3, or gray H×W, resized. One definition for all."""
-    # Not by numpy's strides, which take seven times as long.
-    image = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY if settings["gray"] else cv2.COLOR_RGB2BGR)
-    return resize(image, settings["width"], settings["height"], settings["mode"])
-
-
 def write(
     list_file: Path,
     root: str,
@@ -125,17 +143,18 @@ def write(
     threads: int,
     pictures: Mapping[str, str] | None = None,
     shard: tuple[int, int] = (0, 1),
+    places: Mapping[str, decoded.Place] | None = None,
 ) -> int:
     """Build the LMDB folder `out` aside, check it, rename it. Returns the number of records.
 
-    `settings` is the whole config (`lmdb` and `scan` are used), `pictures` as in `with_digests`,
-    `shard` as in `read_list`.
+    `settings` is the whole config (`lmdb` and `scan` are used), `pictures` and `places` as
+    in `with_digests`, `shard` as in `read_list`.
     Raises `DataError` for a picture that can't be decoded, `MachineError` when the disk is full.
     """
     shape, scan_settings = settings["lmdb"], settings["scan"]
     entries = read_list(list_file, seed, shard)
     if pictures is not None:
-        entries = with_digests(entries, root, pictures)
+        entries = with_digests(entries, root, pictures, places)
     size = len(entries) * record_size(shape) + 64 * _PAGE
     _check_space(out, size if shape["encoded"] == "none" else size // 8)
     work = partial(to_datum, root=root, lmdb_settings=shape, scan_settings=scan_settings)
@@ -145,13 +164,6 @@ def write(
         _fill(aside, size * 2, entries, datums, out)
         _verify(aside, entries, shape)
     return len(entries)
-
-
-def record_size(settings: dict[str, Any]) -> int:
-    """Bytes of the pages of a raw record: header, data, and a share of the tree."""
-    channels = 1 if settings["gray"] else 3
-    data = settings["width"] * settings["height"] * channels + 512
-    return (-(-data // _PAGE) + 1) * _PAGE
 
 
 def _fill(
