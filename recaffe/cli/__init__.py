@@ -19,7 +19,7 @@ from recaffe import __version__
 from recaffe.errors import Interrupted, RecaffeError
 
 COMMANDS = (
-    "train", "lr-range", "test", "time", "predict", "serve", "summary", "draw", "upgrade", "convert", "import", "weights",
+    "train", "lr-range", "test", "time", "tensorboard", "predict", "serve", "summary", "draw", "upgrade", "convert", "import", "weights",
     "verify", "why", "init", "doctor",
 )  # fmt: skip
 

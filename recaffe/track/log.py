@@ -26,7 +26,7 @@ class Start:
 
 
 class Log:
-    """The log at `path`, of a training that takes in so many pictures an iteration.
+    """The log at `path`, of a training that takes in so many pictures an iteration (0: unknown).
 
     It may not be there yet, and be begun anew; a line counts once it is whole.
     """
@@ -58,6 +58,11 @@ class Log:
         for event in self._parser.finish():
             yield from self._event(event)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the training says that it has ended."""
+        return self._parser.done or self._parser.stopped
+
     def _begin(self) -> None:
         self._at, self._now = 0, time.time()
         self._parser = Parser(0, self.pictures)
@@ -88,7 +93,7 @@ class Log:
         if event.iteration <= self._last.get(kind, -1):
             yield self._now, self._start(event.iteration)
         self._last[kind] = event.iteration
-        if isinstance(event, Step) and self._is_first:
+        if isinstance(event, Step) and (self._is_first or not self.pictures):
             self._is_first = False
             event = replace(event, images_per_second=math.nan)
         yield self._now, event

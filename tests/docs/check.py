@@ -19,7 +19,7 @@ FOREIGN = (
     "apptainer", "apt-get", "bash", "buildah", "cat", "cd", "cp", "curl", "docker", "echo", "export", "find", "git",
     "head", "kubectl", "ln", "ls", "mkdir", "mv", "nvidia-smi", "pip", "podman", "pytest", "python", "rm", "sbatch",
     "scancel", "scontrol", "sed", "sha256sum", "shuf", "source", "sort", "squeue", "srun", "ssh", "tail", "tee",
-    "torchrun", "touch", "$CAFFE_PYTHON",
+    "tensorboard", "torchrun", "touch", "$CAFFE_PYTHON",
 )  # fmt: skip
 # BVLC Caffe's, with the flags of its tools/*.cpp.
 CAFFE = {

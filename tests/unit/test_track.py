@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from recaffe import config, track
+from recaffe.cli import main
 from recaffe.engines.base import Step, Test, TrainJob
 from recaffe.engines.torch.train import train
 from recaffe.errors import Interrupted, MachineError
@@ -204,6 +205,27 @@ def test_real_caffes_log_is_read_as_well() -> None:
     numbers = numbers_of(next(e for e in events if isinstance(e, Test)))
     assert numbers["test/total_loss"] == pytest.approx(1.58579)
     assert not any(isinstance(e, Start) for e in events)
+
+
+def test_a_log_by_hand_becomes_event_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["tensorboard", str(CAFFE), str(tmp_path / "tensorboard")]
+    assert main([*command, "--batch", "8", "--follow"]) == 0  # the log says that it is over
+    found = read_back(tmp_path)
+    assert [step for step, _ in found["train/loss"]] == [0, 4, 8, 12]
+    assert len(found["train/images_per_second"]) == 4
+    assert f"{sum(map(len, found.values()))} numbers of" in capsys.readouterr().err
+    assert main(command) == 0  # once more: no point twice
+    found = read_back(tmp_path)
+    assert [step for step, _ in found["train/loss"]] == [0, 4, 8, 12]
+    assert "train/images_per_second" not in found
+
+
+def test_what_is_no_log_is_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tensorboard", __file__, str(tmp_path)]) == 1
+    assert "Is it a log of Caffe's?" in capsys.readouterr().err
+    assert main(["tensorboard", str(tmp_path / "none"), str(tmp_path)]) == 1
 
 
 def growing(path: Path, pieces: Iterator[bytes] | list[bytes]) -> list[Any]:
