@@ -12,6 +12,7 @@ import jsonschema
 import yaml
 
 from recaffe import sweeps
+from recaffe.augment import Augment, check_channels
 from recaffe.engines.caffe import limits
 from recaffe.errors import ConfigError
 
@@ -104,6 +105,7 @@ def _run(name: str, own: dict[str, Any], row: dict[str, Any], full: dict[str, An
     if given.get("batch_size") == "auto":
         given = {**given, "batch_size": run["batch_size"], "micro_batch": "auto"}
     run.update(given)
+    run["augment"] = _fill(run["augment"], schema()["properties"]["train"]["properties"]["augment"])
     record = min(full["lmdb"]["width"], full["lmdb"]["height"])
     where = f"runs.{name}.crop_size"
     if run["crop_size"] == 0:
@@ -141,6 +143,10 @@ def _run(name: str, own: dict[str, Any], row: dict[str, Any], full: dict[str, An
             f"runs.{name}.lr_range_min is {run['lr_range_min']:g}; it must be less than lr_range_max "
             f"({run['lr_range_max']:g})."
         )
+    try:
+        check_channels(Augment.of(run["augment"]), channels)
+    except ConfigError as error:
+        raise ConfigError(f"runs.{name}.{error}") from error
     if run["engine"] == "caffe":
         limits.check(run, f"runs.{name}.")
     if run["nodes"] > 1 and (run["engine"] != "torch" or run["runtime"] != "host"):

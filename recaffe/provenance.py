@@ -20,6 +20,7 @@ from typing import Any
 
 from recaffe import config as configs
 from recaffe import image, model, rate_range, stages
+from recaffe.augment import Augment
 from recaffe.engines import jobs
 from recaffe.errors import DataError
 from recaffe.files import sha256, write_json, write_text
@@ -105,6 +106,8 @@ def _provenance(
         },
         "inputs": list(_inputs(row, config, weights)),
         "files": files,
+        "augment": Augment.of(row["augment"]).settings,
+        "test_crops": row["test_crops"],
         "versions": versions(),
         "device": json.loads((results / run / "train.json").read_text("utf-8"))["device"],
         "config": config,

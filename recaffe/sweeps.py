@@ -131,6 +131,8 @@ def _word(key: str, value: Any) -> str:
         return f"{key}-{str(value).lower()}"
     if isinstance(value, int | float):
         return f"{key}{_number(value)}"
+    if isinstance(value, Mapping):
+        return f"{key}-{_safe('-'.join(_word(name, part) for name, part in value.items()))}"
     if isinstance(value, list):
         word = _safe("-".join(_number(v) if isinstance(v, int | float) else v for v in value))
         return f"{key}{word}" if word[0].isdigit() else f"{key}-{word}"

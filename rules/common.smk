@@ -206,8 +206,13 @@ def shard_of(part, index):
 
 
 def some(run, *keys):
-    """These settings of a run."""
-    return {key: RUNS[run][key] for key in keys}
+    """These settings of a run; without those that came later and are off, so that what was made before they
+    were known still stands."""
+    return {
+        key: RUNS[run][key]
+        for key in keys
+        if key not in OFF or RUNS[run][key] != OFF[key]
+    }
 
 
 def net_file(net):
@@ -371,6 +376,7 @@ def versions():
     return {name: n for name, n in vars(stages).items() if name.isupper()}
 
 
+OFF = {key: recaffe_config.train_defaults()[key] for key in ("augment", "test_crops")}
 # Which of a run's settings each stage looks at: no other one makes it run again.
 PATCH_KEYS = (
     "net",
@@ -413,6 +419,7 @@ SOLVER_KEYS = (
 )
 TRAIN_KEYS = (
     "engine",
+    "augment",
     "batch_size",
     "iter_size",
     "patience",
@@ -429,6 +436,7 @@ TRAIN_KEYS = (
 )
 # The test of rates is no part of the training: it has no schedule, and one device.
 LR_RANGE_KEYS = (
+    "augment",
     "lr_range_min",
     "lr_range_max",
     "lr_range_iters",
@@ -452,8 +460,24 @@ LR_RANGE_KEYS = (
     "channels_last",
     "deterministic",
 )
-PREDICT_KEYS = ("engine", "crop_size", "mean", "test_batch_size", "threads", "device")
-MODEL_KEYS = ("net", "weights", "engine", "crop_size", "mean", "test_batch_size")
+PREDICT_KEYS = (
+    "engine",
+    "crop_size",
+    "mean",
+    "test_batch_size",
+    "threads",
+    "device",
+)
+MODEL_KEYS = (
+    "net",
+    "weights",
+    "engine",
+    "crop_size",
+    "mean",
+    "test_batch_size",
+    "test_crops",
+    "augment",
+)
 # What a model's folder is made of.
 MODEL_DATA = (
     "labels.txt",

@@ -35,7 +35,7 @@ rule predict:
         settings=lambda w: as_param(
             stages.EVALUATE,
             seed=CONFIG["split"]["seed"],
-            run=some(w.run, *PREDICT_KEYS),
+            run=some(w.run, *PREDICT_KEYS, "test_crops"),
         ),
     message:
         f"Testing {RUN} on every test picture"

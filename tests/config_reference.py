@@ -42,6 +42,7 @@ AGAIN = {
     "lmdb": "lmdb and what follows",
     "lmdb.shards": "lmdb, with the same records",
     "lmdb.scratch": "nothing",
+    "train.test_crops": "predict and what follows",
     "train.lr_range": "lr_range, where there was none; the report",
     **{
         f"train.lr_range_{key}": "lr_range; with base_lr auto also solver and what follows"

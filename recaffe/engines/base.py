@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from recaffe.augment import NOTHING, Augment
+
 
 @dataclass(frozen=True)
 class TrainJob:
@@ -44,6 +46,8 @@ class TrainJob:
     channels_last: str | bool = "auto"
     compile: bool = False
     deterministic: bool = False
+    # What is done to training pictures beyond crop and mirror: torch alone.
+    augment: Augment = NOTHING
     # Pictures a pass on one device: a divisor of its share of the batch, or "auto"; 0: all at once.
     micro_batch: int | str = 0
     # Processes on this machine, each with a device: a number, or "auto" for one a GPU.
@@ -84,6 +88,8 @@ class PredictJob:
     mean_file: Path | None = None
     mean_values: tuple[float, ...] = ()
     batch_size: int = 64
+    # 1: the centre crop; 10: the mean of scores of `views`.
+    crops: int = 1
     threads: int = 1
     device: str = "auto"
     engine: str = "torch"

@@ -9,6 +9,7 @@ from typing import Any
 
 import recaffe
 from recaffe import errors, stages
+from recaffe.augment import Augment
 from recaffe.engines.base import TrainJob, TrainResult
 from recaffe.errors import ConfigError, RecaffeError, TrainError
 from recaffe.files import write_text
@@ -54,6 +55,7 @@ def from_json(text: str) -> TrainJob:
     for name in ("copy", "stages"):
         if values.get(name) is not None:
             values[name] = tuple(values[name])
+    values["augment"] = Augment.of(values.get("augment"))
     return TrainJob(**values)
 
 

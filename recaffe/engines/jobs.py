@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from recaffe.augment import Augment
 from recaffe.engines.base import PredictJob, TrainJob, TrainResult
 from recaffe.errors import WeightsError
 from recaffe.files import sha256, write_aside, write_json
@@ -63,6 +64,7 @@ def train_job(
         channels_last=run["channels_last"],
         compile=run["compile"],
         deterministic=run["deterministic"],
+        augment=Augment.of(run.get("augment")),
         title=title,
         # A closed terminal ends the workflow, so nobody would wait for the training.
         sighup_effect="stop",
@@ -106,6 +108,8 @@ def job_key(
         "copy": list(copy),
         **{name: settings["run"][name] for name in NUMERICS},
     }
+    if augment := Augment.of(settings["run"].get("augment")):
+        parts["augment"] = augment.settings
     if settings["run"]["engine"] != "torch":
         parts["engine"] = settings["run"]["engine"]
     if any(x.type == "BatchNorm" for x in layers.layer):
@@ -180,6 +184,7 @@ def predict_job(
         mean_file=mean[0] if mean else None,
         mean_values=tuple(run["mean"]) if isinstance(run["mean"], list) else (),
         batch_size=run["test_batch_size"],
+        crops=run.get("test_crops", 1),
         threads=run["threads"],
         device=run["device"],
         engine=run["engine"],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recaffe import rate_range, solver
+from recaffe.augment import Augment
 from recaffe.engines.base import TrainJob
 from recaffe.files import write_json, write_text
 from recaffe.proto import caffe_pb2 as pb
@@ -51,6 +52,7 @@ def run(
         precision=settings["precision"],
         channels_last=settings["channels_last"],
         deterministic=settings["deterministic"],
+        augment=Augment.of(settings.get("augment")),
         title=title,
     )
     tell_of(write(folder / "lr_range", job, p, span), title)

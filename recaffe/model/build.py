@@ -13,6 +13,7 @@ import numpy as np
 from recaffe import config as configs
 from recaffe import mean as means
 from recaffe import provenance
+from recaffe.augment import Augment
 from recaffe.engines import jobs
 from recaffe.evaluate.metrics import wilson
 from recaffe.files import sha256, write_aside, write_json, write_text
@@ -75,6 +76,7 @@ def _note(run: Path, data: Path, settings: dict[str, Any]) -> dict[str, Any]:
     row, info, found = settings["run"], _json(run / "net.json"), _json(run / "metrics.json")
     trained, deploy = _json(run / "train.json"), read_net(run / "deploy.prototxt")
     classes = {c["name"]: c for c in rows(data / "classes.csv")}
+    augment = Augment.of(row.get("augment"))
     lmdbs = {s: _json(data / f"{s}_lmdb.json")["sha256"] for s in ("train", "val", "test")}
     return {
         "format": FORMAT,
@@ -91,12 +93,14 @@ def _note(run: Path, data: Path, settings: dict[str, Any]) -> dict[str, Any]:
             "channels": "gray" if settings["lmdb"]["gray"] else "BGR",
             "mean": row["mean"],
             "crop_size": row["crop_size"],
+            **({"crops": row["test_crops"]} if row.get("test_crops", 1) > 1 else {}),
             "scale": info["scale"],
         },
         "batch_size": row["test_batch_size"],
         "base": _base(row),
         "training": {
             "iteration": trained["iteration"], "device": trained["device"], "engine": row["engine"],
+            **({"augment": augment.settings} if augment else {}),
         },
         "data": [
             {k: v if k == "name" else int(v) for k, v in classes[c["name"]].items()

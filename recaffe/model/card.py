@@ -7,6 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from recaffe.augment import Augment
+
 FEW = 30  # test pictures of a class under which its figures say little
 
 
@@ -26,6 +28,7 @@ def render(note: dict[str, Any], words: dict[str, Any]) -> str:
         m=note,
         rules=note["preprocessing"],
         metrics=note["metrics"],
+        augment=str(Augment.of(note["training"].get("augment"))),
         description=words["description"].strip(),
         note=words["note"].strip(),
         few=[c["name"] for c in note["metrics"]["classes"] if c["support"] < FEW],

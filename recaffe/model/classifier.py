@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from recaffe.engines import views
 from recaffe.engines.scoring import transformation
 from recaffe.engines.torch import cam
 from recaffe.engines.torch.data import Batch
@@ -29,16 +30,21 @@ class Classifier:
     ) -> None:
         job = model.job(batch_size, threads, device)
         self.model, self.batch_size = model, job.batch_size
-        self._transform = Transform(transformation(job), model.record_shape, training=False, seed=0)
+        views.check(job.crops, job.crop_size, model.record_shape[1:])
+        # The centre crop, which heat maps are of; and what the scores are the mean of.
+        self._transform, *self._tested = (
+            Transform(transformation(job), model.record_shape, training=False, seed=0, view=view)
+            for view in (None, *views.of(job.crops))
+        )
         net = read_net(job.deploy)
         self._scorer = Scorer(job, net, self._transform.shape, what="--batch-size")
         self._buffers = Buffers()
 
     def scores(self, records: Sequence[np.ndarray]) -> np.ndarray:
         """Probabilities, float32 N×K; raises `DataError` if they aren't as many as the labels."""
-        batch, _ = self._batch(records)
+        batches = (self._batch(records, transform)[0] for transform in self._tested)
         with self._scorer.ready() as score:
-            found, _ = score(batch)
+            found = views.mean([score(batch)[0] for batch in batches])
         if found.shape[1] != len(self.model.labels):
             raise DataError(
                 f"The net of {self.model.folder} gives {found.shape[1]} numbers a picture, and there "
@@ -61,15 +67,15 @@ class Classifier:
 
         Maps are float32 N×h×w (see `cam.maps`); raises `NetError` if the net has none.
         """
-        batch, windows = self._batch(records)
+        batch, windows = self._batch(records, self._transform)
         with self._scorer.ready():
             blob = batch.to(self._scorer.device, channels_last=True)[self._scorer.top]
             heat = cam.maps(self._scorer.net, blob, classes)
         return [_as_rgb(x) for x in windows.pixels.numpy()], heat
 
-    def _batch(self, records: Sequence[np.ndarray]) -> tuple[Batch, Windows]:
+    def _batch(self, records: Sequence[np.ndarray], transform: Transform) -> tuple[Batch, Windows]:
         n = len(records)
-        filling = self._transform.start(0, n, range(n), self._buffers)
+        filling = transform.start(0, n, range(n), self._buffers)
         for record in records:
             filling.add(record)
         windows = filling.done()

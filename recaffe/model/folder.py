@@ -48,6 +48,7 @@ class Model:
             mean_file=self.folder / MEAN if mean == "file" else None,
             mean_values=tuple(mean) if isinstance(mean, list) else (),
             batch_size=batch_size or self.note["batch_size"],
+            crops=self.rules.get("crops", 1),
             threads=threads,
             device=device,
         )
@@ -123,11 +124,13 @@ def _validator() -> jsonschema.Draft202012Validator:
         "mean": {"anyOf": [{"enum": ["file", "none"]}, {"type": "array", "items": number, "maxItems": 3}]},
         "scale": number,
     }  # fmt: skip
+    # Left out of a model that was tested with one crop.
+    several = {"properties": {"crops": of["train"]["test_crops"]}}
     return jsonschema.Draft202012Validator(
         _all_of(
             {
                 "format": {"const": FORMAT},
-                "preprocessing": _all_of(rules),
+                "preprocessing": {"allOf": [_all_of(rules), several]},
                 "batch_size": {**of["train"]["test_batch_size"], "maximum": 65536},
                 "files": _all_of({name: {"type": "string"} for name in PARTS}),
             }

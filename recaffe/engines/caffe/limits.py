@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from recaffe.augment import Augment
 from recaffe.errors import ConfigError
 
 # What each key must be with Caffe, and why.
@@ -32,6 +33,11 @@ def check(settings: Mapping[str, Any], where: str = "") -> None:
         if settings[key] != wanted or type(settings[key]) is not type(wanted):
             also = " (batch_size: auto sets it)" if settings[key] == "auto" else ""
             refuse(key, reason, f"(or make it {wanted!r}){also}")
+    if Augment.of(settings["augment"]):
+        raise ConfigError(
+            f"{where}augment is {Augment.of(settings['augment'])}, but engine is caffe, which crops and mirrors "
+            "and knows no more. Remove augment, or set `engine: torch`."
+        )
     if settings["deterministic"] and settings["device"] != "cpu":
         refuse("deterministic", "on GPUs Caffe adds in an order of its own", "or set `device: cpu`")
     if settings["devices"] not in (1, "auto") and settings["device"] == "cpu":

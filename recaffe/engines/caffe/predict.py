@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from google.protobuf import text_format
 
+from recaffe import mean as means
 from recaffe import stop
-from recaffe.engines import preflight
+from recaffe.engines import preflight, views
 from recaffe.engines.base import Predictions, PredictJob
 from recaffe.engines.caffe import find, messages, rewrite, run
 from recaffe.engines.caffe.child import Child
@@ -42,6 +44,7 @@ def predict(job: PredictJob, title: str = "test", blob: str = "") -> Predictions
     channels, height, width = read.first_shape(job.lmdb)
     crop = job.crop_size
     shape = (channels, crop or height, crop or width)
+    views.check(job.crops, crop, (height, width))
     check_shape(job, source, shape)
     if not blob:
         _check_weights(job, net, {source.top[0]: (1, *shape)})
@@ -58,6 +61,7 @@ def predict(job: PredictJob, title: str = "test", blob: str = "") -> Predictions
             "net": str(_write_net(job, net, source, folder)), "weights": str(job.weights.absolute()),
             "blob": wanted, "label": _label(net), "batches": batches,
             "gpu": chosen[0] if chosen else None, "scores": str(scores), "labels": str(labels),
+            "crops": _crops(job, net, source, (height, width), folder),
         }  # fmt: skip
         (folder / "job.json").write_text(json.dumps(task), encoding="utf-8")
         for _ in progress(_done(caffe, job, folder / "job.json"), batches, title, "batch"):
@@ -88,17 +92,48 @@ def _label(net: pb.NetParameter) -> str:
 def _write_net(
     job: PredictJob, net: pb.NetParameter, source: pb.LayerParameter, folder: Path
 ) -> Path:
-    """The deploy net with a Data layer in the place of its Input."""
+    """The deploy net with a Data layer in the place of its Input; or, for several crops, that alone."""
     data = data_layer(job, source.top[0], _label(net))
     data.data_param.source = str(rewrite.link(job.lmdb, folder / "lmdb"))
     if job.mean_file is not None:
         data.transform_param.mean_file = str(job.mean_file.absolute())
     own = pb.NetParameter()
-    own.CopyFrom(net)
-    own.layer[list(net.layer).index(source)].CopyFrom(data)
+    if job.crops > 1:
+        data.ClearField("transform_param")
+        own.layer.append(data)
+    else:
+        own.CopyFrom(net)
+        own.layer[list(net.layer).index(source)].CopyFrom(data)
     file = folder / "net.prototxt"
     file.write_text(text_format.MessageToString(own), encoding="utf-8")
     return file
+
+
+def _crops(
+    job: PredictJob, net: pb.NetParameter, source: pb.LayerParameter, record: tuple[int, int],
+    folder: Path,
+) -> dict[str, Any] | None:  # fmt: skip
+    """What the script needs to score several crops of a record (height, width): the deploy net beside."""
+    if job.crops == 1:
+        return None
+    own = pb.NetParameter()
+    own.CopyFrom(net)
+    own.layer[list(net.layer).index(source)].input_param.shape[0].dim[0] = job.batch_size
+    file = folder / "deploy.prototxt"
+    file.write_text(text_format.MessageToString(own), encoding="utf-8")
+    values = None
+    if job.mean_file is not None:
+        values = means.read(job.mean_file)
+    elif job.mean_values:
+        values = np.array(job.mean_values, np.float32)[:, None, None]
+    if values is not None:
+        np.save(folder / "mean.npy", values)
+    rest = (record[0] - job.crop_size, record[1] - job.crop_size)
+    return {
+        "net": str(file), "input": source.top[0], "size": job.crop_size, "scale": job.scale,
+        "views": [views.place(view, rest) for view in range(views.COUNT)],
+        "mean": str(folder / "mean.npy") if values is not None else None,
+    }  # fmt: skip
 
 
 def _done(caffe: Caffe, job: PredictJob, task: Path) -> Iterator[None]:

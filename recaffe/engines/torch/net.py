@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -144,6 +144,15 @@ class Net(nn.Module):
             if self._settings[done].name == until:
                 break
         return blobs
+
+    def under(
+        self, name: str, blobs: dict[str, Tensor], instead: Mapping[str, str]
+    ) -> list[Tensor]:
+        """The tops of one layer from all blobs of a pass, where it reads others `instead`."""
+        layer = next(x for x in self._settings if x.name == name)
+        bottoms = [blobs[instead.get(b, b)] for b in layer.bottom]
+        context = Context(self.phase == pb.TRAIN, False, self.rank, self.world)
+        return self.run(layer, bottoms, self.params_of(name), context)
 
     def loss(self, blobs: dict[str, Tensor]) -> Tensor:
         """The weighted sum of all losses; raises `NetError` if the net has none."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recaffe import solver
+from recaffe.augment import Augment
 from recaffe.engines.base import TrainJob
 from recaffe.engines.torch.data import Feed
 from recaffe.engines.torch.distributed import Group
@@ -25,12 +26,12 @@ class Source:
     net: pb.NetParameter
     said: str
 
-    def feed(self, seed: int, group: Group | None = None) -> Feed:
+    def feed(self, seed: int, group: Group | None = None, augment: Augment | None = None) -> Feed:
         """Its data layers, of which this process of the group takes its share."""
         state, group = self.net.state, group or Group()
         return Feed(
             self.net, state.phase, seed, level=state.level, stages=tuple(state.stage),
-            rank=group.rank, world=group.world,
+            rank=group.rank, world=group.world, augment=augment,
         )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recaffe.engines.base import Output
 from recaffe.engines.torch import losses, memory, parts
-from recaffe.engines.torch.data import Batch, Feed
+from recaffe.engines.torch.data import Batch, Feed, mixup
 from recaffe.engines.torch.debug import Debug, Say
 from recaffe.engines.torch.distributed import Group
 from recaffe.engines.torch.outputs import Means
@@ -43,6 +43,7 @@ class Passes:
             for top, shape in s.shapes.items()
             if shape and shape[0] == s.batch_size
         }
+        self.batched |= {mixup.partners_of(top) for top in self.batched}
         self.parts, self.free = 1, memory.available(device)
 
     @property

@@ -47,7 +47,7 @@ def measure(job: TrainJob, p: pb.SolverParameter) -> Curve:
         keep_freed_memory()
     group, seed = Group(), p.random_seed
     source = nets.train_net(p, job.level, job.stages)
-    feed = source.feed(seed)
+    feed = source.feed(seed, augment=job.augment)
     channels_last = devices.keeps_channels_last(job.channels_last, job.precision, device)
     with devices.numerics(job, device):
         net = Net(

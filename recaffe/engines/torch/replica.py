@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from recaffe.engines.torch.data import mixup
 from recaffe.engines.torch.devices import autocast
 from recaffe.engines.torch.distributed import Group
 from recaffe.engines.torch.losses import Term
@@ -32,6 +33,8 @@ class Replica(nn.Module):
         device = next(iter(self.net.parameters())).device
         with autocast(self.precision, device):
             blobs = self._run(inputs)
+            if mixup.SHARE in inputs:
+                self._mix(blobs)
         loss: Tensor | None = None
         for term, share in zip(self.terms, shares, strict=True):
             value = blobs[term.blob].sum() * (term.weight * share)
@@ -42,6 +45,15 @@ class Replica(nn.Module):
     def compile_net(self, say: Callable[[str], None]) -> None:
         """Run the net by `torch.compile` from now on; where that can't be done, `say` so and don't."""
         self.compiled, self._say = torch.compile(self.net.forward), say
+
+    def _mix(self, blobs: Blobs) -> None:
+        """Losses under the pictures' own labels become those under both; see data/mixup.py."""
+        for layer in {term.layer.name: term.layer for term in self.terms}.values():
+            other = len(layer.bottom) > 1 and mixup.partners_of(layer.bottom[1])
+            if other in blobs:
+                loss = self.net.under(layer.name, blobs, {layer.bottom[1]: other})[0]
+                top = layer.top[0]
+                blobs[top] = torch.lerp(loss, blobs[top], blobs[mixup.SHARE])
 
     def _run(self, inputs: Blobs) -> Blobs:
         if self.compiled is None:

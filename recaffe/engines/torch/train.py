@@ -70,7 +70,7 @@ class Trainer:
         self.noted = prefix.notes(job.resume)
         self.seed = self._seed(saved)
         source = nets.train_net(p, job.level, job.stages)
-        self.feed = source.feed(self.seed, group)
+        self.feed = source.feed(self.seed, group, job.augment)
         channels_last = devices.keeps_channels_last(job.channels_last, job.precision, device)
         self.channels_last = channels_last
         self.net = Net(

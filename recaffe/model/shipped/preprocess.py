@@ -14,16 +14,22 @@ RULES = MODEL["preprocessing"]
 
 
 def blob(path):
-    """The net's input: float32, 1×C×H×W, of a picture's centre crop."""
+    """The net's inputs, float32 N×C×H×W, whose mean scores were tested: a picture's centre crop, or the ten
+    of its corners and centre, as they are and mirrored."""
     record, crop = record_of(decode(path)), RULES["crop_size"]
     chw = record[None] if record.ndim == 2 else record.transpose(2, 0, 1)
     # The file ends with the mean's floats.
     raw = (HERE / "mean.binaryproto").read_bytes()[-4 * chw.size :]
     values = (chw - np.frombuffer(raw, "<f4").reshape(chw.shape)) * np.float32(RULES["scale"])
-    if crop:
-        y, x = ((side - crop) // 2 for side in chw.shape[1:])
-        values = values[:, y : y + crop, x : x + crop]
-    return np.ascontiguousarray(values[None], np.float32)
+    if not crop:
+        return np.ascontiguousarray(values[None], np.float32)
+    down, across = (side - crop for side in chw.shape[1:])
+    places = [(down // 2, across // 2)]
+    if RULES.get("crops", 1) == 10:
+        places = [(0, 0), (0, across), (down, 0), (down, across), *places]
+    views = [values[:, y : y + crop, x : x + crop] for y, x in places]
+    views += [view[:, :, ::-1] for view in views] if len(views) > 1 else []
+    return np.ascontiguousarray(views, np.float32)
 
 
 def decode(path):

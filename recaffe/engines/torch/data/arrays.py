@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from recaffe.engines.torch.data.source import Blobs, Placed, Setting, Step
+from recaffe.engines.torch.data.mixup import Blobs
+from recaffe.engines.torch.data.source import Placed, Setting, Step
 from recaffe.engines.torch.fillers import fill
 from recaffe.errors import DataError, NetError
 from recaffe.net.inputs import dummy_shapes, one_for_each

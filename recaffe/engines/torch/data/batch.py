@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -56,6 +58,14 @@ class Mean:
         if device not in self._there:
             self._there[device] = self.values.to(device)
         return self._there[device]
+
+
+class Late(Protocol):
+    """A top that becomes float32 where it is wanted."""
+
+    def floats(self, device: torch.device, buffers: Buffers) -> Tensor:
+        """N×C×H×W on the device."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,7 @@ class Batch:
 
     index: int
     size: int
-    tops: dict[str, Tensor | Windows]
+    tops: Mapping[str, Tensor | Late]
     buffers: Buffers = field(repr=False)
 
     @cached_property
@@ -138,7 +148,7 @@ class Batch:
     def _on(self, device: torch.device) -> dict[str, Tensor]:
         return {
             name: top.floats(device, self.buffers)
-            if isinstance(top, Windows)
+            if not isinstance(top, Tensor)
             else top.to(device, non_blocking=True)
             for name, top in self.tops.items()
         }

@@ -8,13 +8,16 @@ from contextlib import ExitStack, closing
 
 import torch
 
+from recaffe.augment import Augment
+from recaffe.engines.torch.data import mixup
 from recaffe.engines.torch.data.arrays import DummyData, Given, Input, MemoryData
 from recaffe.engines.torch.data.batch import Batch, Buffers
 from recaffe.engines.torch.data.hdf5 import Hdf5Data
 from recaffe.engines.torch.data.images import ImageData
 from recaffe.engines.torch.data.lmdb import LmdbData
+from recaffe.engines.torch.data.mixup import Blobs
 from recaffe.engines.torch.data.prefetch import ahead
-from recaffe.engines.torch.data.source import Blobs, Load, Loads, Setting, Source, Step, named
+from recaffe.engines.torch.data.source import Load, Loads, Setting, Source, Step, named
 from recaffe.errors import NetError
 from recaffe.net import graph, wiring
 from recaffe.net.shapes import Shape
@@ -28,6 +31,7 @@ _KINDS: dict[str, Callable[[pb.LayerParameter, Setting], Source]] = {
     "DummyData": DummyData,
     "Input": Input,
 }
+_PICTURES = ("Data", "ImageData")
 _MOST_THREADS = 8
 
 
@@ -39,7 +43,8 @@ class Feed:
 
     `batch_size` is the whole batch's (the first data layer's that has an end). `records` is those of
     an epoch, or None if the layers have no end or no common one. `shapes` are this process's.
-    `memory` holds (data, labels) for each MemoryData layer.
+    `memory` holds (data, labels) for each MemoryData layer. `augment` is done to the pictures, in TRAIN
+    only; `view` is which of a record's views is taken, in place of the centre crop.
 
     Raises `NetError` or `DataError`, with the layer's name, for anything that can't be read.
     """
@@ -55,6 +60,8 @@ class Feed:
         rank: int = 0,
         world: int = 1,
         memory: Mapping[str, Given] | None = None,
+        augment: Augment | None = None,
+        view: int | None = None,
     ) -> None:
         self.rank, self.world, self.buffers = rank, world, Buffers()
         layers = [x for x in net.layer if graph.included(x, phase, level, stages)]
@@ -64,9 +71,14 @@ class Feed:
                 f"The net {net.name!r} has no data layer in {pb.Phase.Name(phase)}. Add one (Data, "
                 "ImageData, HDF5Data), or mend the include rules of those it has."
             )
+        self.augment = augment if phase == pb.TRAIN and augment else None
+        if self.augment:
+            _check_augment(self.augment, layers, net, phase, level, stages)
         self.sources: list[Source] = []
         for stream, layer in enumerate(layers):
-            setting = Setting(phase == pb.TRAIN, max(0, seed), stream, self.buffers)
+            setting = Setting(
+                phase == pb.TRAIN, max(0, seed), stream, self.buffers, self.augment, view
+            )
             with named(layer):
                 self.sources.append(_source(layer, setting, memory or {}))
         ending = [s for s in self.sources if s.records is not None]
@@ -128,7 +140,7 @@ class Feed:
 
     def _read(self, totals: Callable[[], Totals], once: bool) -> Iterator[Batch]:
         threads = 1
-        if any(s.decodes for s in self.sources):
+        if self.augment or any(s.decodes for s in self.sources):
             threads = min(_MOST_THREADS, torch.get_num_threads())
         # Caffe takes the depth from data_param, whatever the layer's type.
         depth = max(threads, *(s.layer.data_param.prefetch for s in self.sources))
@@ -171,6 +183,27 @@ class Feed:
             return Batch(index, size, tops, self.buffers)
 
         return make
+
+
+def _check_augment(
+    augment: Augment, data: Sequence[pb.LayerParameter], net: pb.NetParameter, phase: int, level: int,
+    stages: Sequence[str],
+) -> None:  # fmt: skip
+    """Raises `NetError` for data that it can't be done to."""
+    for layer in data:
+        if layer.type not in _PICTURES:
+            raise NetError(
+                f"augment is for pictures, and layer {layer.name!r} ({layer.type}) reads something else. "
+                "Remove augment."
+            )
+    if not augment.mixup:
+        return
+    if len(data) > 1 or len(data[0].top) != 2:
+        raise NetError(
+            "mixup wants one data layer with pictures and labels, and the net has "
+            f"{', '.join(f'{x.name!r} ({len(x.top)} tops)' for x in data)}. Remove mixup."
+        )
+    mixup.check([x for x in net.layer if graph.included(x, phase, level, stages)], data[0].top[1])
 
 
 def _source(layer: pb.LayerParameter, setting: Setting, memory: Mapping[str, Given]) -> Source:

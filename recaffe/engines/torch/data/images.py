@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 import torch
 
-from recaffe.engines.torch.data.source import Blobs, Placed, Setting, Step
+from recaffe.engines.torch.data import mixup
+from recaffe.engines.torch.data.mixup import Blobs
+from recaffe.engines.torch.data.source import Placed, Setting, Step
 from recaffe.engines.torch.data.transform import Transform, generator
 from recaffe.errors import DataError, NetError
 from recaffe.lmdb.datum import decode
@@ -45,8 +47,9 @@ class ImageData(Placed):
         self._order = lru_cache(maxsize=2)(self._shuffled)
         shape = self._read(self._order(0)[0] if p.shuffle else 0).shape
         self.transform = Transform(
-            layer.transform_param, shape, setting.training, setting.seed, setting.stream
-        )
+            layer.transform_param, shape, setting.training, setting.seed, setting.stream,
+            setting.augment, setting.view,
+        )  # fmt: skip
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -56,13 +59,15 @@ class ImageData(Placed):
 
     def load(self, step: Step) -> Blobs:
         """Read the step's pictures."""
-        filling = self.transform.start(step.index, step.total, step.rows, self.setting.buffers)
-        labels = torch.empty(len(step.rows))
-        for i in range(len(step.rows)):
-            entry = self._entry(step.start + i)
+        mix = self.mix(step)
+        rows = step.rows if mix is None else mix.rows
+        filling = self.transform.start(step.index, step.total, rows, self.setting.buffers)
+        labels = torch.empty(len(rows))
+        for i, row in enumerate(rows):
+            entry = self._entry(step.start - step.rows.start + row)
             filling.add(self._read(entry))
             labels[i] = self.entries[entry][1]
-        return dict(zip(self.tops, (filling.done(), labels), strict=True))
+        return mixup.blobs(self.tops, filling.done(), labels, mix)
 
     def _entry(self, place: int) -> int:
         epoch, at = divmod(place, len(self.entries))

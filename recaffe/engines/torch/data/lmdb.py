@@ -12,7 +12,9 @@ import lmdb
 import torch
 
 from recaffe import real_caffe
-from recaffe.engines.torch.data.source import Blobs, Loads, Setting, Source, Step
+from recaffe.engines.torch.data import mixup
+from recaffe.engines.torch.data.mixup import Blobs, Mix
+from recaffe.engines.torch.data.source import Loads, Setting, Source, Step
 from recaffe.engines.torch.data.transform import Transform
 from recaffe.errors import DataError, NetError
 from recaffe.lmdb.datum import parse_datum, pixels
@@ -48,7 +50,10 @@ class LmdbData(Source):
             first = parse_datum(found.value(0), str(self.source))
             c, h, w = pixels(first, self.flag).shape
             self.decodes = first.encoded
-        self.transform = Transform(t, (c, h, w), setting.training, setting.seed, setting.stream)
+        self.transform = Transform(
+            t, (c, h, w), setting.training, setting.seed, setting.stream, setting.augment,
+            setting.view,
+        )  # fmt: skip
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -65,18 +70,22 @@ class LmdbData(Source):
     def _walk(self, found: Records, steps: Iterator[Step]) -> Loads:
         assert self.records
         for step in steps:
-            places = range(step.start, step.start + len(step.rows))
+            mix = self.mix(step)
+            rows = step.rows if mix is None else mix.rows
+            places = [step.start - step.rows.start + row for row in rows]
             try:
                 values = [found.value(place % self.records) for place in places]
             except lmdb.Error as error:
                 raise DataError(
                     f"{self.source} is broken: {error}. Remove it and run again."
                 ) from error
-            yield partial(self._make, values, step)
+            yield partial(self._make, values, step, rows, mix)
 
-    def _make(self, values: Sequence[bytes | memoryview], step: Step) -> Blobs:
-        filling = self.transform.start(step.index, step.total, step.rows, self.setting.buffers)
-        labels = self.setting.buffers.empty((len(step.rows),), torch.float32)
+    def _make(
+        self, values: Sequence[bytes | memoryview], step: Step, rows: Sequence[int], mix: Mix | None
+    ) -> Blobs:
+        filling = self.transform.start(step.index, step.total, rows, self.setting.buffers)
+        labels = self.setting.buffers.empty((len(rows),), torch.float32)
         for i, value in enumerate(values):
             datum = parse_datum(value, str(self.source))
             try:
@@ -84,4 +93,4 @@ class LmdbData(Source):
             except DataError as error:
                 raise DataError(f"{self.source}: {error}") from error
             labels[i] = datum.label
-        return dict(zip(self.tops, (filling.done(), labels), strict=False))
+        return mixup.blobs(self.tops, filling.done(), labels, mix)

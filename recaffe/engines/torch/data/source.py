@@ -8,27 +8,32 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor
-
-from recaffe.engines.torch.data.batch import Buffers, Windows
+from recaffe.augment import Augment
+from recaffe.engines.torch.data import mixup
+from recaffe.engines.torch.data.batch import Buffers
+from recaffe.engines.torch.data.mixup import Blobs, Mix
 from recaffe.errors import NetError, RecaffeError
 from recaffe.net.inputs import batch_size
 from recaffe.net.shapes import Shape
 from recaffe.proto import caffe_pb2 as pb
 
-Blobs = dict[str, Tensor | Windows]
 Load = Callable[[], Blobs]
 Loads = Iterator[Load]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a layer is built in: phase, seed, which of the net's data layers it is, and memory."""
+    """What a layer is built in: phase, seed, which of the net's data layers it is, and memory.
+
+    `augment` and `view` are the `Transform`'s.
+    """
 
     training: bool
     seed: int
     stream: int
     buffers: Buffers
+    augment: Augment | None = None
+    view: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,11 @@ class Source(ABC):
         if not least <= len(self.tops) <= most:
             wanted = f"{least}" if least == most else f"{least} or {most}"
             raise NetError(f"it has {len(self.tops)} tops; Caffe wants {wanted}.")
+
+    def mix(self, step: Step) -> Mix | None:
+        """How the step's rows are mixed with others, or None."""
+        s = self.setting
+        return mixup.of_step(s.augment, s.seed, step.index, step.total, step.rows)
 
     def want_batch(self) -> None:
         """Take the batch size; raises `NetError` if it is missing."""

@@ -5,6 +5,7 @@ Source: DataTransformer of BVLC Caffe 1.0. Training and evaluation both use this
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,11 +13,16 @@ import numpy as np
 import torch
 
 from recaffe import mean as mean_file
+from recaffe.augment import Augment, check_channels
+from recaffe.engines import views
+from recaffe.engines.torch.data import pictures
 from recaffe.engines.torch.data.batch import Buffers, Mean, Windows
 from recaffe.errors import DataError, NetError
 from recaffe.proto import caffe_pb2 as pb
 
 Record = tuple[int, int, int]
+# Streams of random numbers, beside crops and mirrors (and those of ImageData).
+AUGMENT, MIXUP = 3, 4
 
 
 def generator(seed: int, index: int, *stream: int) -> np.random.Generator:
@@ -38,10 +44,11 @@ class Transform:
     """(pixel − mean) × scale of a crop, mirrored by chance.
 
     `record` is C×H×W of the source's first record. With `training` the crop's place is drawn, from
-    `seed` and the batch's number; else it is the centre. Where `mirror` is set, TEST mirrors too, as
-    Caffe does. `stream` tells the layers of a net apart.
+    `seed` and the batch's number; else it is the centre, or that of `view`, one of `views.COUNT`. Where
+    `mirror` is set, TEST mirrors too, as Caffe does. `stream` tells the layers of a net apart. `augment` is
+    done to records before all this.
 
-    Raises `DataError` or `NetError` if mean or crop don't fit the records.
+    Raises `DataError` or `NetError` if mean or crop don't fit the records, `ConfigError` if `augment` doesn't.
     """
 
     def __init__(
@@ -51,8 +58,13 @@ class Transform:
         training: bool,
         seed: int,
         stream: int = 0,
+        augment: Augment | None = None,
+        view: int | None = None,
     ) -> None:
         self.record, self.training, self.seed, self.stream = record, training, seed, stream
+        self.augment, self.view = augment, view
+        if augment:
+            check_channels(augment, record[0])
         self.crop, self.mirror, self.scale = param.crop_size, param.mirror, param.scale
         self.mean_file = param.mean_file
         self._check_crop(record)
@@ -86,6 +98,9 @@ class Transform:
         _, ch, cw = self.shape
         zero = np.zeros(n, np.int64)
         tops, lefts, flips = zero + (h - ch) // 2, zero + (w - cw) // 2, zero
+        if self.view is not None:
+            y, x, flip = views.place(self.view, (h - ch, w - cw))
+            return Draw(zero + y, zero + x, zero + flip)
         if self.training or self.mirror:
             rng = generator(self.seed, index, self.stream)
             if self.training:
@@ -95,7 +110,7 @@ class Transform:
                 flips = rng.integers(0, 2, n)
         return Draw(tops, lefts, flips)
 
-    def start(self, index: int, total: int, rows: range, buffers: Buffers) -> Filling:
+    def start(self, index: int, total: int, rows: Sequence[int], buffers: Buffers) -> Filling:
         """Begin with the rows `rows` of batch `index`, which has `total` records."""
         return Filling(self, index, rows, self.draw(index, total), buffers)
 
@@ -111,6 +126,8 @@ class Transform:
             mean_file.check_fits(self.mean.values[0].numpy(), record, self.mean_file)
         _, h, w = record
         _, ch, cw = self.window(record)
+        if self.view is not None:
+            return views.place(self.view, (h - ch, w - cw))[:2]
         if not self.training:
             return (h - ch) // 2, (w - cw) // 2
         rng = generator(self.seed, index, row + 1, self.stream)
@@ -123,12 +140,11 @@ class Filling:
     """A batch that takes in one record after the other."""
 
     def __init__(
-        self, transform: Transform, index: int, rows: range, draw: Draw, buffers: Buffers
+        self, transform: Transform, index: int, rows: Sequence[int], draw: Draw, buffers: Buffers
     ) -> None:
         self.transform, self.index, self.rows, self.buffers = transform, index, rows, buffers
-        mine = slice(rows.start, rows.stop)
-        self.tops, self.lefts = draw.tops[mine].copy(), draw.lefts[mine].copy()
-        self.flips = draw.flips[mine]
+        mine = np.asarray(rows, np.int64)
+        self.tops, self.lefts, self.flips = draw.tops[mine], draw.lefts[mine], draw.flips[mine]
         self.pixels = torch.empty(0)
         self._array = self.pixels.numpy()
         self.filled = 0
@@ -140,6 +156,9 @@ class Filling:
         records of several sizes only with crop_size, or with one record a batch.
         """
         t, i = self.transform, self.filled
+        if t.augment:
+            rng = generator(t.seed, self.index, AUGMENT, self.rows[i], t.stream)
+            record = pictures.change(record, t.augment, rng)
         shape: Record = record.shape
         window = t.window(shape)
         if shape != t.record:
