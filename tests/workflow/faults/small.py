@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from recaffe import folds, sweeps
 from recaffe.config import ROOT
 from recaffe.lmdb import read
 from recaffe.model import FILES as FILES_OF_MODEL
@@ -154,22 +155,28 @@ class Small:
     def _benchmarks(self) -> dict[str, int]:
         found = {}
         for path in self.results.glob("**/benchmarks/*.tsv"):
-            owner = path.parents[1].name
-            name = path.stem.replace("lmdb_", "lmdb:")
-            found[name if owner == "own" else f"{name}:{owner}"] = path.stat().st_mtime_ns
+            owner = path.parents[1].relative_to(self.results).parts  # fold, run, or neither
+            name = ":".join([path.stem.replace("lmdb_", "lmdb:"), *owner])
+            found[name] = path.stat().st_mtime_ns
         return found
 
     def artifacts(self) -> dict[str, Any]:
         """Digest of everything that the workflow makes, but for what the clock says."""
-        found: dict[str, Any] = {f: digest(self.results / "data" / f) for f in FILES}
+        found: dict[str, Any] = {}
+        for part in folds.names(self.config["split"].get("folds", 0)) or [""]:
+            found |= self._artifacts(self.results / part, f"{part}/" if part else "")
+        return found
+
+    def _artifacts(self, part: Path, prefix: str) -> dict[str, Any]:
+        found: dict[str, Any] = {f"{prefix}{f}": digest(part / "data" / f) for f in FILES}
         for split in ("train", "val", "test"):
-            found[f"{split}_lmdb"] = read.describe(self.results / "data" / f"{split}_lmdb")
-        for run in self.config["runs"]:
-            folder = self.results / run
+            found[f"{prefix}{split}_lmdb"] = read.describe(part / "data" / f"{split}_lmdb")
+        for run in sweeps.expand(self.config["runs"], 99):
+            folder = part / run
             for name in RUN_FILES:
                 if (folder / name).exists():
-                    found[f"{run}/{name}"] = digest(folder / name)
-            found[f"{run}/train.csv"] = without_clock(folder / "train.csv")
+                    found[f"{prefix}{run}/{name}"] = digest(folder / name)
+            found[f"{prefix}{run}/train.csv"] = without_clock(folder / "train.csv")
         return found
 
 
