@@ -27,6 +27,9 @@ def test_yaml_in_the_docs_is_a_config_or_a_part_of_one(block: pages.Block) -> No
     shown = yaml.safe_load(block.text)
     validator = jsonschema.Draft202012Validator(config.schema())
     assert not list(validator.iter_errors(SMALL | shown))
+    for run in (shown.get("train"), *(shown.get("runs") or {}).values()):
+        net = (run or {}).get("net", "lenet")
+        assert "/" in net or (config.MODELS / net).is_dir(), f"{block.where}: no net {net}"
 
 
 def test_a_wrong_example_would_be_seen() -> None:
