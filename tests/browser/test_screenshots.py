@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Page
 from recaffe.config import ROOT
 
 FOLDER = os.environ.get("RECAFFE_SCREENSHOTS", "")
-REPORT = ROOT / "results" / "elpv" / "report.html"
+# Another report's pictures: RECAFFE_REPORT=FILE RECAFFE_SCREENSHOTS=FOLDER pytest tests/browser/test_screenshots.py
+REPORT = Path(os.environ.get("RECAFFE_REPORT", ROOT / "results" / "elpv" / "report.html"))
 
 pytestmark = pytest.mark.skipif(not FOLDER, reason="only `make screenshots` writes into docs/")
 
