@@ -39,8 +39,9 @@ def of_fold(config: Mapping[str, Any], fold: str) -> dict[str, Any]:
 
 
 def check(listed: Path) -> None:
-    """Raises `DataError` where the pictures of an inventory come in sets already."""
-    refuse_given({row["split"] for row in inventory.read(listed)})
+    """Raises `DataError` where the pictures of an inventory, if there is one yet, come in sets already."""
+    if listed.is_file():
+        refuse_given({row["split"] for row in inventory.read(listed)})
 
 
 def refuse_given(sets: set[str]) -> None:
