@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +29,11 @@ layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "acc
 """
 
 
-def build(folder: Path) -> Path:
-    """Results in `folder`, whose probabilities are neither 0 nor 1; returns it."""
-    train = {"mean": [90, 100, 110.5], "crop_size": 9, "base_lr": 0.01, "test_batch_size": 4}
+def build(folder: Path, **more: Any) -> Path:
+    """Results in `folder`, whose probabilities are neither 0 nor 1; returns it. `more` are settings of `train`."""
+    train = {
+        "mean": [90, 100, 110.5], "crop_size": 9, "base_lr": 0.01, "test_batch_size": 4, **more,
+    }  # fmt: skip
     build_results(folder, CLASSES, net=NET, lmdb={"width": 12, "height": 10}, train=train)
     return folder
 
