@@ -7,6 +7,7 @@ here, though never read the answer; browsers say where it comes from, and it is 
 
 from __future__ import annotations
 
+import asyncio
 import math
 import sys
 from collections.abc import Iterable
@@ -77,6 +78,9 @@ class Guard:
             await self._answer(scope, receive, guarded)
         except ClientDisconnect:
             pass  # nobody is there to be told
+        except asyncio.CancelledError:  # it has had its time after a Ctrl-C
+            if not started:
+                await problem(503, "The server has been stopped.")(scope, receive, guarded)
         except Exception as error:
             said = printable(f"{type(error).__name__}: {error}")
             print(f"recaffe: a request failed: {said}", file=sys.stderr)

@@ -44,7 +44,7 @@ def serve(
         with Worker(load, limits.queue) as worker:
             app = build(model, worker, limits, threshold, hosts)
             config = uvicorn.Config(
-                app, http=_Http, ws="none", access_log=False, log_level="error", server_header=False,
+                app, http=_Http, ws="none", access_log=False, log_level="critical", server_header=False,
                 # A client's own word on its address would let it ask as often as it likes.
                 proxy_headers=False, timeout_graceful_shutdown=_GRACE,
             )  # fmt: skip

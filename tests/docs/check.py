@@ -17,8 +17,8 @@ from recaffe.config import ROOT
 # Programs of others, whose options aren't checked.
 FOREIGN = (
     "apptainer", "apt-get", "bash", "buildah", "cat", "cd", "cp", "curl", "docker", "echo", "export", "find", "git",
-    "head", "kubectl", "ln", "ls", "mkdir", "mv", "nvidia-smi", "pip", "podman", "pytest", "python", "rm", "sbatch",
-    "scancel", "scontrol", "sed", "sha256sum", "shuf", "source", "sort", "squeue", "srun", "ssh", "tail", "tee",
+    "head", "kill", "kubectl", "ln", "ls", "mkdir", "mv", "nvidia-smi", "pip", "podman", "pytest", "python", "rm", "sbatch",
+    "scancel", "scontrol", "sed", "sha256sum", "shuf", "source", "sort", "squeue", "srun", "ssh", "tail", "wait", "tee",
     "tensorboard", "torchrun", "touch", "$CAFFE_PYTHON",
 )  # fmt: skip
 # BVLC Caffe's, with the flags of its tools/*.cpp.
