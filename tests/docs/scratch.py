@@ -25,7 +25,7 @@ from tests.conftest import save, texture
 from tests.docs.pages import Block
 
 EPOCHS = 1
-TIMEOUT = 300
+TIMEOUT = 600
 # Files that pages speak of, and where they come from as soon as that is there.
 SPOKEN_OF = {
     "train.log": "results/pets/finetune/train.log",
