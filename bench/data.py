@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from bench import inputs
 from bench.measure import Row, Way, beside, python, seconds
 from recaffe import mean
-from recaffe.images import inventory, scanned
+from recaffe.images import decoded, inventory, scanned
 from recaffe.lmdb import read
 from recaffe.lmdb.datum import parse_datum
 
@@ -29,7 +30,7 @@ import sys
 from pathlib import Path
 from recaffe.images.scan import scan
 {_SETTINGS}
-scan(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), settings["scan"], {CORES})
+scan(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), settings["scan"], {CORES}, settings["lmdb"])
 """
 _PILLOW = """
 import sys
@@ -45,10 +46,10 @@ from pathlib import Path
 from recaffe.images.scan import read_manifest
 from recaffe.lmdb.update import update
 {_SETTINGS}
-list_file, root, out, store, manifest = sys.argv[1:]
+list_file, root, out, store, manifest, kept = sys.argv[1:]
 rows = read_manifest(Path(manifest))
 update(Path(list_file), root, Path(out), Path(store), settings, 0, {CORES},
-       {{str(Path(row["root"]) / row["path"]): row["sha256"] for row in rows}})
+       {{str(Path(row["root"]) / row["path"]): row["sha256"] for row in rows}}, kept=Path(kept))
 """
 _MEAN = """
 import sys
@@ -90,16 +91,22 @@ class Data:
         """Seconds of the scan; `anew` makes it forget what it has seen."""
         if anew:
             (self.work / scanned.NAME).unlink(missing_ok=True)
+            decoded.discard(self.work / decoded.FOLDER)
         rejected = self.work / "rejected.csv"
         return seconds(python(_SCAN, self.inventory, self.manifest, rejected))
 
-    def lmdb(self, *, anew: bool = True) -> float:
-        """Seconds of the LMDB rule's work; `anew` removes it first."""
+    def lmdb(self, *, anew: bool = True, kept: bool = True) -> float:
+        """Seconds of the LMDB rule's work; `anew` removes it first, `kept` takes what the scan left."""
         store = self.work / "store"
         if anew:
             for folder in (store, self.ours):
                 shutil.rmtree(folder, ignore_errors=True)
-        return seconds(python(_LMDB, self.list, self.root, self.ours, store, self.manifest))
+        left = self.work / (decoded.FOLDER if kept else "nothing")
+        return seconds(python(_LMDB, self.list, self.root, self.ours, store, self.manifest, left))
+
+    def both(self) -> float:
+        """Seconds from listed pictures to the LMDB."""
+        return self.scan() + self.lmdb()
 
     def convert_imageset(self) -> float:
         """Seconds of Caffe's tool for the same records."""
@@ -137,10 +144,15 @@ def rows(work: Path, caffe: Path, runs: int, quick: bool) -> Iterator[Row]:
     for data in (small, large):
         pillow = Way("Pillow decodes, one process", data.pillow)
         yield beside(f"scan, {data.size}", Way("", data.scan), pillow, runs, 1.8, "all accepted")
-        ways = Way("", data.lmdb), Way("convert_imageset", data.convert_imageset)
-        row = beside(f"LMDB, {data.size}", *ways, runs, 2.5, "")
-        row.checked = data.same_records()
-        yield row
+        convert = Way("convert_imageset", data.convert_imageset)
+        for name, way, target in (
+            ("LMDB after the scan", data.lmdb, 2.5),
+            ("LMDB without a scan's images", partial(data.lmdb, kept=False), None),
+            ("scan and LMDB together", data.both, None),
+        ):
+            row = beside(f"{name}, {data.size}", Way("", way), convert, runs, target, "")
+            row.checked = data.same_records()
+            yield row
     yield from _mean(small, runs)
     yield _update(small, runs)
 

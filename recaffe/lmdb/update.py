@@ -39,6 +39,7 @@ from recaffe.lmdb.write import (
     read_list,
     to_datum,
     with_digests,
+    workers,
     write,
 )
 from recaffe.pool import ordered_map, worker_pool
@@ -182,7 +183,7 @@ def _change(
     )
     if puts or gone:
         with (
-            worker_pool(min(threads, len(decode))) as pool,
+            worker_pool(workers(threads, decode)) as pool,
             _transaction(store, needs, out) as txn,
         ):
             datums = progress(ordered_map(pool, work, decode, 1), len(decode), out.name, "img")

@@ -158,12 +158,17 @@ def write(
     size = len(entries) * record_size(shape) + 64 * _PAGE
     _check_space(out, size if shape["encoded"] == "none" else size // 8)
     work = partial(to_datum, root=root, lmdb_settings=shape, scan_settings=scan_settings)
-    with write_aside(out) as aside, worker_pool(threads) as pool:
+    with write_aside(out) as aside, worker_pool(workers(threads, entries)) as pool:
         aside.mkdir()
         datums = progress(ordered_map(pool, work, entries), len(entries), out.name, "img")
         _fill(aside, size * 2, entries, datums, out)
         _verify(aside, entries, shape)
     return len(entries)
+
+
+def workers(threads: int, entries: list[Entry]) -> int:
+    """Processes worth having: what need not be decoded is read sooner than handed from one to another."""
+    return min(threads, sum(e.place is None for e in entries))
 
 
 def _fill(
