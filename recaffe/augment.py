@@ -15,6 +15,12 @@ from recaffe.errors import ConfigError
 # Those that mix a picture's channels.
 OF_COLOURS = ("saturation", "hue")
 
+# What each may be, as in the config's schema.
+_BOUNDS = {
+    "rotate": (0, 180), "scale": (0.1, 10), "brightness": (0, 1), "contrast": (0, 1),
+    "saturation": (0, 1), "hue": (0, 0.5), "mixup": (0, 100),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -43,6 +49,28 @@ class Augment:
                 )
             given["scale"] = (float(low), float(high))
         return cls(**given)
+
+    @classmethod
+    def parse(cls, text: str) -> Augment:
+        """From `rotate=15,scale=0.8:1.25`; raises `ConfigError` for what the config's schema refuses."""
+        given: dict[str, Any] = {}
+        names = [f.name for f in fields(cls)]
+        for part in filter(None, text.split(",")):
+            name, _, value = part.partition("=")
+            if name not in names:
+                raise ConfigError(f"{name!r} is no augmentation; there are {', '.join(names)}.")
+            try:
+                numbers = [float(n) for n in value.split(":")]
+            except ValueError:
+                numbers = []
+            if len(numbers) != (2 if name == "scale" else 1):
+                form = "scale=0.8:1.25" if name == "scale" else f"{name}=0.2"
+                raise ConfigError(f"{part!r} is no setting of {name}; write it like {form}.")
+            low, high = _BOUNDS[name]
+            if not all(low <= n <= high for n in numbers):
+                raise ConfigError(f"{part!r}: {name} goes from {low:g} to {high:g}.")
+            given[name] = numbers if name == "scale" else numbers[0]
+        return cls.of(given)
 
     @property
     def settings(self) -> dict[str, Any]:

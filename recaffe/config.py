@@ -13,8 +13,9 @@ import yaml
 
 from recaffe import sweeps
 from recaffe.augment import Augment, check_channels
+from recaffe.engines import views
 from recaffe.engines.caffe import limits
-from recaffe.errors import ConfigError
+from recaffe.errors import ConfigError, NetError
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "config" / "config.schema.yaml"
@@ -147,6 +148,11 @@ def _run(name: str, own: dict[str, Any], row: dict[str, Any], full: dict[str, An
         check_channels(Augment.of(run["augment"]), channels)
     except ConfigError as error:
         raise ConfigError(f"runs.{name}.{error}") from error
+    try:
+        size = (full["lmdb"]["height"], full["lmdb"]["width"])
+        views.check(run["test_crops"], run["crop_size"], size)
+    except NetError as error:
+        raise ConfigError(f"runs.{name}: {error}") from error
     if run["engine"] == "caffe":
         limits.check(run, f"runs.{name}.")
     if run["nodes"] > 1 and (run["engine"] != "torch" or run["runtime"] != "host"):

@@ -10,8 +10,9 @@ import argparse
 import os
 from pathlib import Path
 
+from recaffe.augment import NOTHING, Augment
 from recaffe.cli import options
-from recaffe.errors import RecaffeError
+from recaffe.errors import ConfigError, RecaffeError
 
 EFFECTS = ("stop", "snapshot", "none")
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -44,9 +45,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deterministic", action="store_true", help="the same bits in each run, also on a GPU"
     )
+    parser.add_argument(
+        "--augment", type=_augment, default=NOTHING, metavar="KEY=VALUE,…",
+        help="changes of training pictures: rotate=15,scale=0.8:1.25,mixup=0.2 (docs/augmentation.md)",
+    )  # fmt: skip
     options.add_gpu(parser)
     options.add_threads(parser)
     options.add_state(parser)
+
+
+def _augment(text: str) -> Augment:
+    try:
+        return Augment.parse(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _micro_batch(text: str) -> int | str:
@@ -92,6 +104,7 @@ def main(args: argparse.Namespace) -> int:
             channels_last=LAYOUTS[args.channels_last],
             compile=args.compile,
             deterministic=args.deterministic,
+            augment=args.augment,
             micro_batch=args.micro_batch,
             sigint_effect=args.sigint_effect,
             sighup_effect=args.sighup_effect,

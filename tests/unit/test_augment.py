@@ -12,15 +12,18 @@ import pytest
 import torch
 from google.protobuf import text_format
 
+from recaffe import augment, config
 from recaffe.augment import Augment
-from recaffe.engines import jobfile
+from recaffe.cli import main
+from recaffe.engines import jobfile, jobs
 from recaffe.engines.base import TrainJob
 from recaffe.engines.torch import losses
-from recaffe.engines.torch.data import Feed, mixup, pictures
+from recaffe.engines.torch.data import Feed, mixup
 from recaffe.engines.torch.net import Net
 from recaffe.engines.torch.replica import Replica
 from recaffe.engines.torch.train import train
 from recaffe.errors import ConfigError, DataError, NetError
+from recaffe.images import changed
 from recaffe.net.parse import read_net
 from recaffe.proto import caffe_pb2 as pb
 from tests.training import IGNORE, write_records, write_training
@@ -60,36 +63,36 @@ def equal(a: list[dict[str, torch.Tensor]], b: list[dict[str, torch.Tensor]]) ->
 
 
 def test_without_strength_a_picture_stays() -> None:
-    assert (pictures.moved(PICTURE, 0, 1) == PICTURE).all()
-    assert (pictures.recoloured(PICTURE, 1, 1, 1) == PICTURE).all()
+    assert (changed.moved(PICTURE, 0, 1) == PICTURE).all()
+    assert (changed.recoloured(PICTURE, 1, 1, 1) == PICTURE).all()
     assert (
-        np.abs(pictures.turned_hue(PICTURE, 1.0).astype(int) - PICTURE).max() <= 4
+        np.abs(changed.turned_hue(PICTURE, 1.0).astype(int) - PICTURE).max() <= 4
     )  # as HSV rounds
     record = PICTURE.transpose(2, 0, 1)
-    assert (pictures.change(record, Augment(mixup=1), np.random.default_rng(1)) == record).all()
+    assert (changed.change(record, Augment(mixup=1), np.random.default_rng(1)) == record).all()
 
 
 def test_a_quarter_turn_is_one_and_any_turn_is_opencvs() -> None:
-    turned = pictures.moved(PICTURE, 90, 1)
+    turned = changed.moved(PICTURE, 90, 1)
     assert np.abs(turned.astype(int) - np.rot90(PICTURE)).max() <= 1
     matrix = cv2.getRotationMatrix2D((19.5, 19.5), 33, 1.5)
     wanted = cv2.warpAffine(PICTURE, matrix, (40, 40), borderMode=cv2.BORDER_REFLECT_101)
-    assert (pictures.moved(PICTURE, 33, 1.5) == wanted).all()
+    assert (changed.moved(PICTURE, 33, 1.5) == wanted).all()
 
 
 def test_colours_change_as_their_words_say() -> None:
     values = PICTURE.astype(float)
     luma = values @ [0.114, 0.587, 0.299]
-    bright = pictures.recoloured(PICTURE, 1.2, 1, 1)
+    bright = changed.recoloured(PICTURE, 1.2, 1, 1)
     assert np.allclose(bright, np.clip(np.rint(1.2 * values), 0, 255), atol=1)
-    gray = pictures.recoloured(PICTURE, 1, 1, 0)
+    gray = changed.recoloured(PICTURE, 1, 1, 0)
     assert np.allclose(gray, np.rint(luma)[:, :, None], atol=1)
-    flat = pictures.recoloured(PICTURE, 1, 0, 1)
+    flat = changed.recoloured(PICTURE, 1, 0, 1)
     assert np.allclose(flat, np.rint(luma.mean()), atol=1)
-    one = pictures.recoloured(PICTURE[:, :, 0], 1, 0.5, 1)
+    one = changed.recoloured(PICTURE[:, :, 0], 1, 0.5, 1)
     assert np.allclose(one, np.rint(values[:, :, 0] / 2 + values[:, :, 0].mean() / 2), atol=1)
     blue = np.full((4, 4, 3), (255, 0, 0), np.uint8)
-    green = pictures.turned_hue(blue, -1 / 3)
+    green = changed.turned_hue(blue, -1 / 3)
     assert green[0, 0].argmax() == 1
     assert green[0, 0, 1] == 255
 
@@ -107,8 +110,8 @@ def test_each_setting_changes_pictures_and_leaves_labels(tmp_path: Path) -> None
     net = records(tmp_path)
     plain = blobs(Feed(net, pb.TRAIN, 3), 2)
     for name, value in ALL.settings.items():
-        changed = blobs(Feed(net, pb.TRAIN, 3, augment=Augment.of({name: value})), 2)
-        for a, b in zip(plain, changed, strict=True):
+        other = blobs(Feed(net, pb.TRAIN, 3, augment=Augment.of({name: value})), 2)
+        for a, b in zip(plain, other, strict=True):
             assert not torch.equal(a["data"], b["data"]), name
             assert torch.equal(a["label"], b["label"]), name
 
@@ -235,10 +238,10 @@ def test_losses_that_mixup_cant_weigh_are_refused(tmp_path: Path) -> None:
 
 def test_what_has_no_colours_or_no_bytes_is_refused(tmp_path: Path) -> None:
     gray = np.zeros((1, 12, 12), np.uint8)
-    changed = pictures.change(gray + 7, Augment(rotate=5, contrast=0.5), np.random.default_rng(0))
-    assert changed.shape == gray.shape
+    shown = changed.change(gray + 7, Augment(rotate=5, contrast=0.5), np.random.default_rng(0))
+    assert shown.shape == gray.shape
     with pytest.raises(DataError, match="records of floats"):
-        pictures.change(gray.astype(np.float32), ALL, np.random.default_rng(0))
+        changed.change(gray.astype(np.float32), ALL, np.random.default_rng(0))
     with pytest.raises(ConfigError, match=r"scale is \[2, 1\]"):
         Augment.of({"scale": [2, 1]})
 
@@ -249,3 +252,74 @@ def test_a_job_file_carries_it() -> None:
     assert jobfile.from_json('{"solver": "s"}').augment == Augment()
     assert str(ALL).startswith("rotate ±20°, scale 0.8 to 1.25, brightness ±0.2")
     assert str(Augment()) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("turn=3", "'turn' is no augmentation; there are rotate, scale"),
+        ("rotate", "'rotate' is no setting of rotate; write it like rotate=0.2"),
+        ("scale=2", "write it like scale=0.8:1.25"),
+        ("hue=0.7", "hue goes from 0 to 0.5"),
+        ("rotate=nan", "rotate goes from 0 to 180"),
+        ("scale=2:1", "must not be more than the second"),
+    ],
+)
+def test_a_flag_that_says_something_else_is_refused(
+    text: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--solver", "none", "--augment", text]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_flag_and_the_config_have_the_same_bounds() -> None:
+    found = config.schema()["properties"]["train"]["properties"]["augment"]["properties"]
+    bounds = {
+        name: (part["minimum"], part["maximum"])
+        for name, sub in found.items()
+        for part in [sub.get("items", sub)]
+    }
+    assert bounds == augment._BOUNDS
+    assert Augment.parse("rotate=20,scale=0.8:1.25,hue=0.1") == Augment(20, (0.8, 1.25), hue=0.1)
+    assert Augment.parse("") == Augment.of(config.train_defaults()["augment"]) == Augment()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train": {"engine": "caffe", "augment": {"rotate": 5}}}, r"runs\.a\.augment is rotate ±5°, but engine is caffe"),
+        ({"lmdb": {"gray": True}, "train": {"mean": "file", "augment": {"hue": 0.1}}}, r"runs\.a\.augment\.hue is 0\.1, but records have 1 channel:"),
+        ({"train": {"augment": {"rotate": 200}}}, "augment.rotate is 200; allowed is at most 180"),
+        ({"train": {"augment": {"turn": 2}}}, "unknown key 'turn' at train.augment"),
+        ({"train": {"augment": {"scale": [3, 1]}}}, r"runs\.a\.augment\.scale is \[3, 1\]"),
+        ({"train": {"net": "lenet", "test_crops": 10}, "lmdb": {"width": 28, "height": 28}}, r"runs\.a: test_crops is 10, but .* would show the same"),
+        ({"train": {"test_crops": 5}}, "test_crops is 5; allowed is one of 1, 10"),
+    ],
+)  # fmt: skip
+def test_a_config_that_cant_be_followed_is_refused(settings: dict, message: str) -> None:
+    given = {"dataset": "x", "images": "y", "runs": {"a": {"weights": "none"}}, **settings}
+    with pytest.raises(ConfigError, match=message):
+        config.complete(given)
+
+
+def test_a_sweep_names_its_augmentations() -> None:
+    row = {"weights": "none", "sweep": {"augment": [{}, {"rotate": 10, "scale": [0.8, 1.2]}]}}
+    full = config.complete({"dataset": "x", "images": "y", "runs": {"a": row}})
+    assert list(full["runs"]) == ["a_augment-none", "a_augment-rotate10-scale0.8-1.2"]
+    assert not Augment.of(full["runs"]["a_augment-none"]["augment"])
+
+
+def test_it_belongs_to_what_a_training_is(tmp_path: Path) -> None:
+    solver = write_training(tmp_path)
+    run = {**config.train_defaults(), "engine": "torch"}
+    keys = [
+        jobs.job_key({"stage": 1, "run": row}, tmp_path / "net.prototxt", solver, [], [], ())
+        for row in (
+            {k: v for k, v in run.items() if k != "augment"},  # of before it was known
+            run,
+            {**run, "augment": {"rotate": 5}},
+            {**run, "augment": {"rotate": 6}},
+        )
+    ]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3

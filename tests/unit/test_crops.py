@@ -15,6 +15,7 @@ import torch
 
 from recaffe import mean
 from recaffe.cli import main
+from recaffe.engines import views
 from recaffe.engines.base import PredictJob
 from recaffe.engines.torch.net import Net
 from recaffe.engines.torch.predict import predict
@@ -67,21 +68,13 @@ def test_ten_crops_are_the_mean_of_ten_passes(job: PredictJob) -> None:
     assert (predict(replace(job, crops=1, batch_size=4)).scores == one).all()
 
 
-@pytest.mark.parametrize(
-    ("size", "said"),
-    [(0, r"crop_size is 0 \(12×10\)"), (10, r"records have the size of the crop \(10×10\)")],
-)
-def test_crops_that_would_be_the_same_are_refused(
-    job: PredictJob, size: int, said: str, tmp_path: Path
-) -> None:
-    if size:
-        from tests.small_results import build_results
-
-        with pytest.raises(NetError, match=said):
-            build_results(tmp_path, lmdb={"width": 10, "height": 10}, train={"crop_size": 10, "test_crops": 10})  # fmt: skip
-        return
-    with pytest.raises(NetError, match=said):
-        predict(replace(job, crop_size=size))
+def test_crops_that_would_be_the_same_are_refused(job: PredictJob) -> None:
+    with pytest.raises(NetError, match=r"crop_size is 0 \(12×10\)"):
+        predict(replace(job, crop_size=0))
+    with pytest.raises(NetError, match=r"records have the size of the crop \(9×9\)"):
+        views.check(10, 9, (9, 9))
+    views.check(10, 9, (9, 10))
+    views.check(1, 9, (9, 9))
 
 
 def test_predict_gives_the_tests_own_probabilities(
@@ -107,6 +100,7 @@ def test_the_model_says_how_it_was_trained_and_tested(built: Path) -> None:
     assert chain["test_crops"] == 10
     report = (run.parent / "report.html").read_text(encoding="utf-8")
     assert "Training pictures were changed: rotate ±10°, mixup 0.2." in report
+    assert report.count('alt="version') == 8
 
 
 def test_the_opencv_example_averages_the_same_crops(built: Path) -> None:

@@ -10,6 +10,7 @@ report follows from (REPORT_DATA and REPORT_RUN in rules/common.smk).
 from __future__ import annotations
 
 from recaffe.report.sections import (
+    augment,
     calibration,
     classes,
     data,
@@ -25,5 +26,6 @@ from recaffe.report.sections import (
 )
 
 ORDER = (
-    result, runs, data, net, lr_range, training, classes, pictures, heat_maps, calibration, speed, provenance,
+    result, runs, data, net, augment, lr_range, training, classes, pictures, heat_maps, calibration,
+    speed, provenance,
 )  # fmt: skip

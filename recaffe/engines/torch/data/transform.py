@@ -15,9 +15,9 @@ import torch
 from recaffe import mean as mean_file
 from recaffe.augment import Augment, check_channels
 from recaffe.engines import views
-from recaffe.engines.torch.data import pictures
 from recaffe.engines.torch.data.batch import Buffers, Mean, Windows
 from recaffe.errors import DataError, NetError
+from recaffe.images import changed
 from recaffe.proto import caffe_pb2 as pb
 
 Record = tuple[int, int, int]
@@ -158,7 +158,7 @@ class Filling:
         t, i = self.transform, self.filled
         if t.augment:
             rng = generator(t.seed, self.index, AUGMENT, self.rows[i], t.stream)
-            record = pictures.change(record, t.augment, rng)
+            record = changed.change(record, t.augment, rng)
         shape: Record = record.shape
         window = t.window(shape)
         if shape != t.record:
