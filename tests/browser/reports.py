@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+from recaffe.config import ROOT
 from tests.small_results import build_results
 
 NET = """name: "small"
@@ -16,6 +18,8 @@ layer { name: "fc" type: "InnerProduct" bottom: "conv1" top: "fc" inner_product_
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
 layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy" include { phase: TEST } }
 """
+# That of `make run`; RECAFFE_REPORT=FILE takes another one.
+DEMONSTRATION = Path(os.environ.get("RECAFFE_REPORT", ROOT / "results" / "elpv" / "report.html"))
 # Pictures of the first and the fourth look alike, so that some are confused.
 CLASSES = ("apple", "birch", "cloud", "dune", "elm")
 RUNS: dict[str, Any] = {

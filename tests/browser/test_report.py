@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Request, expect
 
-from recaffe.config import ROOT
 from tests.browser import reports
 
 WIDTHS = (390, 820, 1440)
@@ -16,7 +15,6 @@ SECTIONS = (
     "result", "runs", "data", "net", "training", "classes", "pictures", "heat_maps", "calibration",
     "speed", "provenance",
 )  # fmt: skip
-DEMO = ROOT / "results" / "elpv" / "report.html"
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +27,9 @@ def report(request: pytest.FixtureRequest, rich: Path) -> Path:
     """A small report with all sections, and that of the demonstration where `make run` has made it."""
     if request.param == "rich":
         return rich
-    if not DEMO.is_file():
-        pytest.skip(f"there is no {DEMO}; `make run` makes it")
-    return DEMO
+    if not reports.DEMONSTRATION.is_file():
+        pytest.skip(f"there is no {reports.DEMONSTRATION}; `make run` makes it")
+    return reports.DEMONSTRATION
 
 
 def visit(page: Page, file: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The pictures of the report in the docs, made of the demonstration's: `make screenshots`."""
+"""The pictures of the report in the docs: `make screenshots` makes them of the demonstration's, RECAFFE_REPORT=FILE of another one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from recaffe.config import ROOT
+from tests.browser.reports import DEMONSTRATION
 
 FOLDER = os.environ.get("RECAFFE_SCREENSHOTS", "")
-# Another report's pictures: RECAFFE_REPORT=FILE RECAFFE_SCREENSHOTS=FOLDER pytest tests/browser/test_screenshots.py
-REPORT = Path(os.environ.get("RECAFFE_REPORT", ROOT / "results" / "elpv" / "report.html"))
 
 pytestmark = pytest.mark.skipif(not FOLDER, reason="only `make screenshots` writes into docs/")
 
@@ -22,7 +20,7 @@ def opened(browser: Browser, width: int, height: int, scheme: str) -> Page:
         viewport={"width": width, "height": height},
         color_scheme=scheme,  # type: ignore[arg-type]
     )
-    page.goto(REPORT.as_uri())
+    page.goto(DEMONSTRATION.as_uri())
     return page
 
 

@@ -91,6 +91,17 @@ def test_confused_classes_become_neighbours() -> None:
     assert sorted(classes.together(empty)) == [0, 1, 2, 3]
 
 
+def test_of_very_many_classes_those_with_most_mistakes_are_drawn() -> None:
+    many = classes.DRAWN + 50
+    counts = np.diag([10] * many)
+    assert classes.most_mistaken(counts[:9, :9]) == list(range(9))
+    counts[many - 1, 3] = 2
+    drawn = classes.most_mistaken(counts)
+    assert len(drawn) == classes.DRAWN
+    assert drawn == sorted(drawn)
+    assert {3, many - 1} <= set(drawn)
+
+
 def test_only_sure_answers_are_fewer_and_counted_by_themselves() -> None:
     found = [answer(str(i), 0, int(i < 5), 0.6) for i in range(10)]
     found += [answer(f"sure{i}", 1, 1, 0.96) for i in range(10)]

@@ -1,14 +1,12 @@
 // The confusion matrix: ordered as one likes, a cell opens the pictures behind it, arrows go from cell to cell.
 (() => {
   "use strict";
-  const { labels, counts, orders, cells } = recaffe.data.matrix;
+  const { labels, totals, counts, orders, cells } = recaffe.data.matrix;
   const place = document.getElementById("matrix");
   const size = labels.length;
   const key = (row, column) => row * size + column;
   const count = new Map(counts.map(([row, column, n]) => [key(row, column), n]));
   const behind = new Map(cells.map(([row, column, found]) => [key(row, column), found]));
-  const total = labels.map(() => 0);
-  for (const [row, , n] of counts) total[row] += n;
   let order = orders.label;
   let current = null;
 
@@ -35,7 +33,7 @@
     const pictures = `${n} picture${n === 1 ? "" : "s"}`;
     button.type = "button";
     button.tabIndex = -1;
-    button.style.setProperty("--share", n / total[row]);
+    button.style.setProperty("--share", n / totals[row]);
     button.title = `${labels[row]}, called ${labels[column]}: ${pictures}`;
     button.setAttribute("aria-label", button.title);
     button.addEventListener("click", () => open(row, column));

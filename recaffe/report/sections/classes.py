@@ -13,30 +13,51 @@ from recaffe.report.album import Album
 
 TITLE = "Classes"
 CONFUSIONS = 10
+# A browser takes long over a million cells, and a reader longer.
+DRAWN = 150
 
 
 def view(facts: dict[str, Any], album: Album) -> dict[str, Any]:
-    """`confusions`: the pairs most often confused; `matrix`: all that the page's script draws it from."""
+    """`confusions`: the pairs most often confused; `matrix`: all that the page's script draws it from;
+    `drawn`: how many of the classes are in it."""
     first = facts["first"]
     counts = np.array(first["metrics"]["confusion"])
-    cells, most = cells_of(first["answers"]), facts["config"]["report"]["cell_pictures"]
-    shown = {cell: found for cell, found in choose(cells, most).items() if found}
     pairs = sorted(
         ((int(n), i, j) for (i, j), n in np.ndenumerate(counts) if n and i != j),
         key=lambda pair: (-pair[0], pair[1], pair[2]),
     )
+    drawn = most_mistaken(counts)
+    place = {label: i for i, label in enumerate(drawn)}
+    cells = {
+        (place[i], place[j]): found
+        for (i, j), found in cells_of(first["answers"]).items()
+        if i in place and j in place
+    }
+    shown = choose(cells, facts["config"]["report"]["cell_pictures"])
+    within = counts[np.ix_(drawn, drawn)]
+    labels = [facts["labels"][i] for i in drawn]
     return {
         "confusions": pairs[:CONFUSIONS],
+        "drawn": len(drawn),
         "matrix": {
-            "labels": facts["labels"],
-            "counts": [[i, j, int(n)] for (i, j), n in np.ndenumerate(counts) if n],
-            "orders": orders(counts, facts["labels"], first["metrics"]["classes"]),
+            "labels": labels,
+            "totals": counts.sum(1)[drawn].tolist(),
+            "counts": [[i, j, int(n)] for (i, j), n in np.ndenumerate(within) if n],
+            "orders": orders(within, labels, [first["metrics"]["classes"][i] for i in drawn]),
             "cells": [
                 [i, j, [[album.keep(a.path), a.path, round(a.confidence, 3)] for a in found]]
                 for (i, j), found in sorted(shown.items())
             ],
         },
     }
+
+
+def most_mistaken(counts: np.ndarray) -> list[int]:
+    """The classes that the matrix shows: all, or of very many those with most mistakes in row and column."""
+    if len(counts) <= DRAWN:
+        return list(range(len(counts)))
+    mistakes = counts.sum(0) + counts.sum(1) - 2 * np.diag(counts)
+    return sorted(int(i) for i in np.argsort(-mistakes, kind="stable")[:DRAWN])
 
 
 def cells_of(answers: Sequence[Answer]) -> dict[tuple[int, int], list[Answer]]:

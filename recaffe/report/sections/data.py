@@ -10,7 +10,7 @@ from recaffe.report import figures
 from recaffe.report.album import Album, mean_picture
 
 TITLE = "Data"
-SAMPLES, SAMPLED_CLASSES, LISTED, GROUPS = 8, 12, 50, 12
+SAMPLES, SAMPLED_CLASSES, LISTED, GROUPS, BARS = 8, 12, 50, 12, 150
 
 
 def view(facts: dict[str, Any], album: Album) -> dict[str, Any]:
@@ -18,7 +18,8 @@ def view(facts: dict[str, Any], album: Album) -> dict[str, Any]:
     channels, height, width = facts["shape"]
     pixels = [(int(row["width"]), int(row["height"])) for row in facts["manifest"]]
     return {
-        "bars": figures.class_bars(facts["classes"]),
+        # Of very many there is the table.
+        "bars": figures.class_bars(facts["classes"]) if len(facts["classes"]) <= BARS else "",
         "sizes": figures.sizes(pixels, (width, height)),
         "extent": _extent(pixels),
         "formats": Counter(f"{row['format']} {row['mode']}" for row in facts["manifest"]).most_common(),
