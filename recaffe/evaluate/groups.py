@@ -136,16 +136,15 @@ def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     with write_aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as f:
         out = csv.writer(f, lineterminator="\n")
         out.writerow(rows[0])
-        out.writerows([_cell(value) for value in row.values()] for row in rows)
+        out.writerows([cell_of(text(value)) for value in row.values()] for row in rows)
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, str):
-        return cell_of(value)
+def text(value: Any) -> str:
+    """A setting's or a measure's value in words; what wasn't measured has none."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return cell_of(" ".join(map(str, value)))
+        return " ".join(map(text, value))
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6g}"
-    return value
+    return str(value)
