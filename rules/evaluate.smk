@@ -99,7 +99,7 @@ rule heat_maps:
         settings=lambda w: as_param(
             stages.HEAT_MAPS,
             seed=CONFIG["split"]["seed"],
-            pictures=CONFIG["report"]["heat_maps"],
+            report={"heat_maps": CONFIG["report"]["heat_maps"]},
             run=some(w.run, *PREDICT_KEYS),
         ),
     message:

@@ -28,6 +28,6 @@ with script(snakemake.log[0]):
         read_list(snakemake.input.list, settings["seed"]),
         answers.read(Path(snakemake.input.predictions)),
         Path(snakemake.input.labels).read_text(encoding="utf-8").splitlines(),
-        settings["pictures"],
+        settings["report"]["heat_maps"],
     )
     write_json(snakemake.output[0], made)
