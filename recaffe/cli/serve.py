@@ -79,16 +79,19 @@ def main(args: argparse.Namespace) -> int:
     from recaffe.model import folder
 
     model = folder.read(args.model)
-    from recaffe.model.classifier import Classifier
     from recaffe.serve import Limits
-    from recaffe.serve.run import serve
+    from recaffe.serve.listen import listening
 
     limits = Limits(
         body=args.max_mb * 2**20, pictures=min(args.max_pictures, args.queue), pixels=args.max_pixels,
         queue=args.queue, rate=args.rate, burst=max(1, round(5 * args.rate)), timeout=args.timeout,
     )  # fmt: skip
-    load = partial(Classifier, model, args.batch_size, args.threads, args.device)
-    serve(model, load, args.host, args.port, limits, args.threshold)
+    with listening(args.host, args.port) as listener:
+        from recaffe.model.classifier import Classifier
+        from recaffe.serve.run import serve
+
+        load = partial(Classifier, model, args.batch_size, args.threads, args.device)
+        serve(model, load, args.host, listener, limits, args.threshold)
     return 0
 
 

@@ -1,9 +1,8 @@
-"""The server itself: a port, a loaded model, and an end that a Ctrl-C asks for."""
+"""The server itself: a loaded model behind a socket, and an end that a Ctrl-C asks for."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import ipaddress
 import socket
 import sys
@@ -12,71 +11,38 @@ from collections.abc import Callable
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from recaffe.errors import MachineError
 from recaffe.model.classifier import Classifier
 from recaffe.model.folder import Model
 from recaffe.serve import Limits
 from recaffe.serve.app import build
 from recaffe.serve.guard import LOCAL
+from recaffe.serve.listen import CONNECTIONS
 from recaffe.serve.worker import Worker
 
 _GRACE = 5  # seconds that requests have left after a Ctrl-C
 _SILENCE = 20.0  # seconds that a connection may take to say what it wants
-_CONNECTIONS = 256
 
 
 def serve(
-    model: Model,
-    load: Callable[[], Classifier],
-    host: str,
-    port: int,
-    limits: Limits,
-    threshold: float,
-) -> None:
-    """Serve until SIGINT or SIGTERM, which is then raised again.
+    model: Model, load: Callable[[], Classifier], host: str, listener: socket.socket,
+    limits: Limits, threshold: float,
+) -> None:  # fmt: skip
+    """Serve on a socket that was made for `host`, until SIGINT or SIGTERM, which is then raised again.
 
-    Raises `MachineError` where the address can't be had, and what loading the model raises.
+    Raises what loading the model raises.
     """
-    with listening(host, port) as listener:
-        address = str(listener.getsockname()[0])
-        local = ipaddress.ip_address(address.partition("%")[0]).is_loopback
-        hosts = {*LOCAL, host.lower(), address} if local else ()
-        with Worker(load, limits.queue) as worker:
-            app = build(model, worker, limits, threshold, hosts)
-            config = uvicorn.Config(
-                app, http=_Http, ws="none", access_log=False, log_level="critical", server_header=False,
-                # A client's own word on its address would let it ask as often as it likes.
-                proxy_headers=False, timeout_graceful_shutdown=_GRACE,
-            )  # fmt: skip
-            _tell(model, host, listener.getsockname()[1], local)
-            uvicorn.Server(config).run(sockets=[listener])
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that has the address; raises `MachineError`."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except (OSError, UnicodeError) as error:
-        raise MachineError(
-            f"--host {host} is no name or address of this machine: {error}."
-        ) from error
-    listener = socket.socket(family)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_CONNECTIONS)
-    except OSError as error:
-        listener.close()
-        why = _WHY.get(error.errno or 0, f"{error.strerror}.")
-        raise MachineError(f"Can't serve on {host}:{port}: {why}") from error
-    return listener
-
-
-_WHY = {
-    errno.EADDRINUSE: "another program has that port. Give --port another one, or 0 for any that is free.",
-    errno.EACCES: "ports below 1024 are for root. Give --port 8000.",
-    errno.EADDRNOTAVAIL: "this machine doesn't have that address. Give --host 127.0.0.1, or one of its own.",
-}
+    address, port = listener.getsockname()[:2]
+    local = ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    hosts = {*LOCAL, host.lower(), address} if local else ()
+    with Worker(load, limits.queue) as worker:
+        app = build(model, worker, limits, threshold, hosts)
+        config = uvicorn.Config(
+            app, http=_Http, ws="none", access_log=False, log_level="critical", server_header=False,
+            # A client's own word on its address would let it ask as often as it likes.
+            proxy_headers=False, timeout_graceful_shutdown=_GRACE,
+        )  # fmt: skip
+        _tell(model, host, port, local)
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _tell(model: Model, host: str, port: int, local: bool) -> None:
@@ -101,7 +67,7 @@ class _Http(H11Protocol):
         super().connection_made(transport)
         self._last = self.cycle
         self._watch = self.loop.call_later(_SILENCE, self._look)
-        if len(self.connections) > _CONNECTIONS:
+        if len(self.connections) > CONNECTIONS:
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

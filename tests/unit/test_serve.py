@@ -31,6 +31,7 @@ from recaffe.model.predict import record_of
 from recaffe.serve import BusyError, Limits, run
 from recaffe.serve.app import build
 from recaffe.serve.guard import HEADERS
+from recaffe.serve.listen import listening
 from recaffe.serve.pictures import name
 from recaffe.serve.rate import Rate
 from recaffe.serve.worker import Worker
@@ -556,9 +557,9 @@ def test_a_port_that_is_taken_is_one_message(
 
 def test_a_host_that_isnt_this_machines_is_told() -> None:
     with pytest.raises(MachineError, match=r"--host no\.such\.name\.invalid is no name"):
-        run.listening("no.such.name.invalid", 0)
+        listening("no.such.name.invalid", 0)
     with pytest.raises(MachineError, match="this machine doesn't have that address"):
-        run.listening("192.0.2.1", 0)
+        listening("192.0.2.1", 0)
 
 
 @pytest.mark.parametrize(
@@ -574,7 +575,8 @@ def test_who_opens_it_to_others_is_warned(
         hosts.append(server.config.app.hosts)
 
     monkeypatch.setattr("uvicorn.Server.run", stopped)
-    run.serve(model, lambda: held, host, 0, FREE, 0.0)  # type: ignore[arg-type,return-value]
+    with listening(host, 0) as listener:
+        run.serve(model, lambda: held, host, listener, FREE, 0.0)  # type: ignore[arg-type,return-value]
     said = capsys.readouterr().err
     assert f"http://{host}:" in said
     assert ("no password" in said) == warned
