@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 # Stands for the page's own colour of text, which the SVG then names.
 _INK = "#010203"
@@ -84,6 +85,9 @@ def lr_range(name: str, rows: Sequence[Mapping[str, str]], note: Mapping[str, An
     """Losses of an lr range test by rate, each and smoothed, and the proposed rate of its `note`."""
     with mpl.rc_context(_STYLE):
         figure, axes = _axes(5.2, 2.9, xlabel="base_lr", ylabel="training loss", xscale="log")
+        # Matplotlib's own would write powers as mathematics, which isn't parsed here.
+        axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         rates = [float(row["lr"]) for row in rows]
         smoothed = [float(row["smoothed_loss"]) for row in rows]
         axes.plot(rates, [float(row["loss"]) for row in rows], ".", color=GREY, markersize=3)

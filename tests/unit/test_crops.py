@@ -26,6 +26,7 @@ from recaffe.model import NOTE
 from recaffe.net import weights
 from recaffe.net.parse import read_net
 from recaffe.proto import caffe_pb2 as pb
+from recaffe.report.sections.augment import SHOWN
 from tests.small_models import build, check_example, in_test_order, same_as_predictions
 
 
@@ -100,7 +101,7 @@ def test_the_model_says_how_it_was_trained_and_tested(built: Path) -> None:
     assert chain["test_crops"] == 10
     report = (run.parent / "report.html").read_text(encoding="utf-8")
     assert "Training pictures were changed: rotate ±10°, mixup 0.2." in report
-    assert report.count('alt="version') == 8
+    assert report.count('alt="version') == SHOWN
 
 
 def test_the_opencv_example_averages_the_same_crops(built: Path) -> None:

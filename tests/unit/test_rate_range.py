@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,9 @@ def test_the_command_writes_the_curve_its_picture_and_the_proposal(
     picture = stem.with_suffix(".svg").read_text()
     assert picture.startswith("<svg")
     assert "var(" not in picture
+    words = re.findall(r">([^<>]*)</text>", picture)
+    assert {"0.0001", "0.01", "1", "base_lr"} <= set(words)
+    assert not any("\\" in word for word in words), "no mathematics"
 
 
 @pytest.mark.parametrize(

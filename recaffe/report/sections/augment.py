@@ -15,7 +15,7 @@ from recaffe.lmdb.write import serialised
 from recaffe.report.album import Album, small
 
 TITLE = "Augmentation"
-SHOWN = 8  # versions of the picture
+SHOWN = 7  # versions of the picture
 _MOST = 4  # settings of which they are shown
 
 
