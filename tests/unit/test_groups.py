@@ -11,6 +11,8 @@ import pytest
 from recaffe import config
 from recaffe.evaluate import groups
 from recaffe.report import collect
+from recaffe.report.album import Album
+from recaffe.report.sections import runs as section
 from tests.unit.test_config import SMALL
 
 
@@ -60,6 +62,22 @@ def facts(runs: dict[str, Any], *values: tuple[float, float | None]) -> dict[str
         run |= {"row": full["runs"][name], "linear": None}
         run["metrics"] |= {"majority_class": "cat", "majority": 0.5}
     return {"config": full, "runs": found}
+
+
+def test_the_report_shows_the_settings_that_differ_and_the_best_by_validation() -> None:
+    runs = {"a": {"sweep": {"epochs": [1, 2, 3]}, "mirror": False}}
+    given = facts(runs, (0.5, 0.5), (0.9, 0.6), (0.6, 0.8))
+    for run in given["runs"].values():
+        run["answers"] = []
+    view = section.view(given, Album(Path(), given["config"]["scan"]))
+    assert view and view["settings"] == ["epochs"]
+    assert view["values"] == {f"a_epochs{n}": [str(n)] for n in (1, 2, 3)}
+    assert (view["best"].name, view["of"], view["groups"]) == ("a_epochs3", 3, [])
+    given = facts({"a": {"seeds": 2}}, (0.5, None), (0.9, None))
+    for run in given["runs"].values():
+        run["answers"] = []
+    view = section.view(given, Album(Path(), given["config"]["scan"]))
+    assert view and view["best"] is None and view["groups"][0].runs == ["a_seed1", "a_seed2"]
 
 
 def test_the_summary_of_two_runs_names_both_and_no_winner() -> None:
