@@ -46,8 +46,10 @@ class Group:
 
 
 def spread(values: Iterable[float]) -> Spread:
-    """Mean and standard deviation of one or more values."""
+    """Mean and standard deviation of one or more values; nan where one of them is."""
     found = list(values)
+    if any(map(math.isnan, found)):
+        return Spread(len(found), math.nan, math.nan)
     return Spread(len(found), fmean(found), stdev(found) if len(found) > 1 else math.nan)
 
 
