@@ -18,7 +18,7 @@ from recaffe.lmdb import read, write
 from recaffe.lmdb.datum import parse_datum, pixels
 from recaffe.report import figures, heat_maps
 from recaffe.report.album import Album
-from recaffe.report.sections import calibration, classes
+from recaffe.report.sections import calibration, classes, net
 from tests.conftest import save, texture
 from tests.small_results import NET, build_results
 
@@ -160,6 +160,17 @@ def test_a_picture_is_embedded_once_and_shown_again_by_its_number(tmp_path: Path
     album.show("b.png")
     assert album.rest() == {}
     assert "no longer readable" in album.show("gone.png")
+
+
+def test_the_picture_of_a_net_marks_new_and_frozen_layers() -> None:
+    deploy = """name: "d" layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
+    layer { name: "a<b" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 2 kernel_size: 3 } }
+    layer { name: "fc" type: "InnerProduct" bottom: "c" top: "fc" inner_product_param { num_output: 2 } }"""
+    svg = net.picture(deploy, "one", new={"fc"}, frozen={"a<b"})
+    assert '<g class="is-frozen"><title>a&lt;b (Convolution)' in svg
+    assert '<g class="is-new"><title>fc (InnerProduct)' in svg
+    assert svg.count("class=") == 3
+    assert 'id="one-tip"' in svg and "url(#one-tip)" in svg and "url(#tip)" not in svg
 
 
 def test_figures_take_the_pages_colours_and_have_ids_of_their_own() -> None:
