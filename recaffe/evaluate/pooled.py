@@ -118,8 +118,9 @@ def linear_of(results: Path, run: str, folds: Sequence[str]) -> dict[str, Any] |
 
 
 def as_json(spread: Spread) -> dict[str, Any]:
-    """A spread for a JSON file: no standard deviation of a single value."""
-    return {"n": spread.n, "mean": spread.mean, "sd": None if np.isnan(spread.sd) else spread.sd}
+    """A spread for a JSON file, which has no nan: no deviation of a single value, no mean of nothing."""
+    mean, sd = (None if np.isnan(x) else x for x in (spread.mean, spread.sd))
+    return {"n": spread.n, "mean": mean, "sd": sd}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -229,6 +229,19 @@ def test_seeds_of_a_cross_validation_spread_over_pooled_accuracies(results: Path
     json.dumps(said, allow_nan=False)
 
 
+def test_a_net_that_is_not_validated_has_no_accuracy_there(results: Path) -> None:
+    for file in results.glob("fold*/a_seed*/train.json"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "val_accuracy": None}))
+    runs = {"a": {"weights": "none", "seeds": 2}}
+    full = config.complete({**SMALL, "runs": runs, "split": {"folds": 3}})
+    names = folds.names(3)
+    found = {run: pooled.run_of(results, run, names) for run in full["runs"]}
+    said = pooled.summarize(full, found, {}, names)
+    assert said["groups"][0]["val_accuracy"] == {"n": 2, "mean": None, "sd": None}
+    assert said["best_on_validation"] is None
+    json.dumps(said, allow_nan=False)
+
+
 def test_a_picture_that_two_folds_tested_is_named(results: Path) -> None:
     other = (results / "fold1" / "a_seed1" / "predictions.csv").read_bytes()
     (results / "fold3" / "a_seed1" / "predictions.csv").write_bytes(other)
