@@ -1,4 +1,4 @@
-"""The pictures of the report in the docs: `make screenshots` makes them of the demonstration's, RECAFFE_REPORT=FILE of another one."""
+"""The pictures of report and server in the docs: `make screenshots` makes them of the demonstration's, RECAFFE_REPORT=FILE of another one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.reports import DEMONSTRATION
+from tests.browser.test_serve import drop
+from tests.served import started
 
 FOLDER = os.environ.get("RECAFFE_SCREENSHOTS", "")
 
@@ -40,3 +42,20 @@ def test_heat_maps_on_a_phone(browser: Browser) -> None:
     page = opened(browser, 390, 800, "light")
     page.locator("#heat_maps").evaluate("(section) => section.scrollIntoView()")
     page.screenshot(path=Path(FOLDER, "report-phone.png"))
+
+
+def test_the_page_of_a_served_model(browser: Browser) -> None:
+    results = DEMONSTRATION.parent
+    # Of the pictures that the net has never seen.
+    lines = (results / "data" / "test.txt").read_text(encoding="utf-8").splitlines()
+    manifest = (results / "data" / "manifest.csv").read_text(encoding="utf-8").splitlines()
+    root = results.parents[1] / manifest[1].split(",")[0]
+    pictures = [root / line.rpartition(" ")[0] for line in lines[:6]]
+    with started(min(results.glob("*/model"))) as (_, address):
+        page = browser.new_page(viewport={"width": 1040, "height": 900})
+        page.goto(address)
+        page.get_by_label("Unsure below").fill("70")
+        page.get_by_label("Show where the net looked").check()
+        drop(page, *((x.name, x.read_bytes()) for x in pictures))
+        page.get_by_text("6 of 6 pictures classified").wait_for()
+        page.screenshot(path=Path(FOLDER, "serve.png"))
