@@ -106,7 +106,10 @@ def _run(name: str, own: dict[str, Any], row: dict[str, Any], full: dict[str, An
     if given.get("batch_size") == "auto":
         given = {**given, "batch_size": run["batch_size"], "micro_batch": "auto"}
     run.update(given)
-    run["augment"] = _fill(run["augment"], schema()["properties"]["train"]["properties"]["augment"])
+    keys = schema()["properties"]["train"]["properties"]["augment"]
+    filled = _fill(run["augment"], keys)
+    # In one order, so that equal ones look equal.
+    run["augment"] = {key: filled[key] for key in keys["properties"]}
     record = min(full["lmdb"]["width"], full["lmdb"]["height"])
     where = f"runs.{name}.crop_size"
     if run["crop_size"] == 0:

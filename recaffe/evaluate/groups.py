@@ -15,6 +15,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from recaffe import sweeps
+from recaffe.augment import Augment
 from recaffe.files import write_aside
 from recaffe.tables import cell_of
 
@@ -147,6 +148,8 @@ def text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return " ".join(map(text, value))
+    if isinstance(value, dict):  # the one that there is
+        return str(Augment.of(value)) or "none"
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6g}"
     return str(value)

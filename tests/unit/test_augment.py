@@ -12,7 +12,7 @@ import pytest
 import torch
 from google.protobuf import text_format
 
-from recaffe import augment, config
+from recaffe import augment, config, sweeps
 from recaffe.augment import Augment
 from recaffe.cli import main
 from recaffe.engines import jobfile, jobs
@@ -23,6 +23,7 @@ from recaffe.engines.torch.net import Net
 from recaffe.engines.torch.replica import Replica
 from recaffe.engines.torch.train import train
 from recaffe.errors import ConfigError, DataError, NetError
+from recaffe.evaluate import groups
 from recaffe.images import changed
 from recaffe.net.parse import read_net
 from recaffe.proto import caffe_pb2 as pb
@@ -307,6 +308,18 @@ def test_a_sweep_names_its_augmentations() -> None:
     full = config.complete({"dataset": "x", "images": "y", "runs": {"a": row}})
     assert list(full["runs"]) == ["a_augment-none", "a_augment-rotate10-scale0.8-1.2"]
     assert not Augment.of(full["runs"]["a_augment-none"]["augment"])
+    words = [groups.text(run["augment"]) for run in full["runs"].values()]
+    assert words == ["none", "rotate ±10°, scale 0.8 to 1.2"]
+
+
+def test_runs_with_equal_augmentations_belong_together() -> None:
+    rows = {"a": {"rotate": 5, "hue": 0.1}, "b": {"hue": 0.1, "rotate": 5}}
+    runs: dict[str, dict] = {
+        name: {"weights": "none", "augment": row} for name, row in rows.items()
+    }
+    runs["b"]["seed"] = 2
+    full = config.complete({"dataset": "x", "images": "y", "runs": runs})
+    assert [len(members) for members in sweeps.groups(full).values()] == [2]
 
 
 def test_it_belongs_to_what_a_training_is(tmp_path: Path) -> None:
