@@ -81,7 +81,8 @@ def keep(folder: Path, rgb: np.ndarray, lmdb_settings: dict[str, Any]) -> Place 
         pass
     # The disk is full, most likely. Above all, there must be room for what has to be written.
     if mine := _appended.get(folder):
-        os.ftruncate(mine[0], 0)
+        with suppress(OSError):
+            os.ftruncate(mine[0], 0)
         os.close(mine[0])
     _appended[folder] = None
     return None
