@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,18 @@ def trained(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_commands_of_the_readme_run(trained: Path) -> None:
     assert (trained / "results" / "pets" / "report.html").is_file()
+
+
+def test_the_picture_of_the_rules_has_all_of_the_demonstrations(fresh: Path) -> None:
+    """`make dag` draws it."""
+    graph = subprocess.run(
+        ["snakemake", "--rulegraph", "--configfile", "config/demo.yaml"],
+        cwd=fresh, env=scratch.environment(fresh), capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    drawn = (ROOT / "docs" / "rulegraph.svg").read_text(encoding="utf-8")
+    rules = set(re.findall(r'label = "(\w+)', graph))
+    assert len(rules) > 10
+    assert set(re.findall(r">(\w+)</text>", drawn)) == rules
 
 
 def run_there(page: Path, place: str) -> list[Block]:
