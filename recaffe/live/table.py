@@ -17,6 +17,7 @@ from rich.text import Text
 from recaffe.live.jobs import Job, Jobs, number
 
 _CODES = re.compile(r"\x1b\[[0-9;]*m")
+_BLANKS = re.compile(rf"(?: |{_CODES.pattern})+$")
 _NARROW = 76  # columns below which bars and small print are left out
 # Of a training's numbers: what each is called, and how it is written.
 _NUMBERS = (
@@ -101,7 +102,12 @@ class Painter:
             color_system=self.colours,
         )
         console.print(what)
-        return [line.rstrip() for line in paper.getvalue().splitlines()]
+        # A terminal that becomes narrower would wrap the blanks at a line's end.
+        return [_BLANKS.sub(_without_blanks, line) for line in paper.getvalue().splitlines()]
+
+
+def _without_blanks(end: re.Match[str]) -> str:
+    return end[0].replace(" ", "")
 
 
 def _table(running: Sequence[Job], columns: int) -> Table:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import socket
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from docker.errors import APIError, DockerException, ImageNotFound
 
+from recaffe import status
 from recaffe.config import train_defaults
-from recaffe.engines import container
-from recaffe.engines.base import TrainJob
+from recaffe.engines import container, jobfile
+from recaffe.engines.base import TrainJob, TrainResult
 from recaffe.engines.container import client, gpus
 from recaffe.engines.container.confinement import confinement
 from recaffe.engines.container.mounts import mounts
@@ -192,6 +196,55 @@ def test_without_the_permission_the_message_names_the_group(
     monkeypatch.setattr(client.DockerClient, "from_env", refused)
     with pytest.raises(MachineError, match="may not use .*usermod -aG docker"):
         asked(tmp_path)
+
+
+class Ended:
+    """A container of an engine that runs none: what its training would have written is written."""
+
+    status, attrs = "exited", {"State": {"ExitCode": 0}}
+
+    def __init__(self, environment: dict[str, str], result: Path, log: Path) -> None:
+        self.environment, self.result, self.log = environment, result, log
+        self.seen: dict[str, Any] | None = None
+
+    def attach(self, **_: Any) -> Any:
+        return io.BytesIO()
+
+    def start(self) -> None:
+        Path(self.environment[status.FILE]).write_text('{"done": 3}', encoding="utf-8")
+        self.seen = status.read(status.file_of(self.log))
+        jobfile.write_result(self.result, TrainResult(1, 1, 0.5, "reached max_iter", 1.0, "cpu"))
+
+    def reload(self) -> None:
+        pass
+
+
+def test_how_far_a_training_is_is_seen_from_outside_of_its_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Ended] = []
+
+    def create(image: str, command: list[str], **options: Any) -> Ended:
+        folder = tmp_path / "snapshots" / "key"
+        inside = Path(options["environment"][status.FILE])
+        assert any(
+            Path(m["Target"]) in inside.parents for m in options["mounts"] if not m["ReadOnly"]
+        )
+        made.append(Ended(options["environment"], folder / "result.json", tmp_path / "a.log"))
+        return made[0]
+
+    engine = SimpleNamespace(
+        info=lambda: {"NCPU": 4, "MemoryLimit": True},
+        containers=SimpleNamespace(create=create, list=lambda **_: []),
+        api=SimpleNamespace(remove_container=lambda *_, **__: None),
+    )
+    monkeypatch.setattr(client, "connected", lambda: nullcontext(engine))
+    monkeypatch.setenv(status.FILE, "")  # restored at the end
+    status.begin(tmp_path / "a.log")
+    asked(tmp_path)
+    assert made[0].seen == {"done": 3}
+    status.end()
+    assert not [*tmp_path.rglob("*.status.json")]
 
 
 def test_in_a_singularity_image_docker_is_refused_with_both_ways_out(
