@@ -106,7 +106,7 @@ class Guard:
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return None
         origin = headers.get("origin")
-        if origin is not None and urlsplit_netloc(origin) != hosts[0].lower():
+        if origin is not None and _page_of(origin) != hosts[0].lower():
             return problem(403, "Other pages may not send pictures here.")
         client = scope.get("client")
         if wait := self._rate.take(client[0] if client else ""):
@@ -151,7 +151,7 @@ class Guard:
         return f"The request is larger than {self.limits.body / 2**20:g} MiB. Send fewer or smaller pictures."
 
 
-def urlsplit_netloc(origin: str) -> str:
+def _page_of(origin: str) -> str:
     """The host and port of an Origin header; empty for what is none."""
     try:
         return urlsplit(origin).netloc.lower()
