@@ -96,6 +96,11 @@ class Augment:
         """Whether colours are changed."""
         return any((self.brightness, self.contrast, self.saturation, self.hue))
 
+    @property
+    def changes(self) -> bool:
+        """Whether pictures are changed one by one."""
+        return self.moves or self.recolours
+
     def __str__(self) -> str:
         """For people: `rotate ±15°, scale 0.8 to 1.25, mixup 0.2`; empty for nothing."""
         words = []
@@ -117,7 +122,13 @@ NOTHING = Augment()
 
 
 def check_channels(augment: Augment, channels: int, where: str = "augment.") -> None:
-    """Raises `ConfigError` for a change of colours on records that have none."""
+    """Raises `ConfigError` for a change of colours on records that have none, and for any of what is no
+    picture."""
+    if augment.changes and channels not in (1, 3):
+        raise ConfigError(
+            f"{where.rstrip('.')} is {augment}, but records have {channels} channels: only mixup is for more "
+            "than gray and colours. Remove the others."
+        )
     for name in OF_COLOURS:
         if getattr(augment, name) and channels != 3:
             raise ConfigError(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import lmdb
 import numpy as np
 import pytest
 import torch
@@ -25,6 +26,7 @@ from recaffe.engines.torch.train import train
 from recaffe.errors import ConfigError, DataError, NetError
 from recaffe.evaluate import groups
 from recaffe.images import changed
+from recaffe.lmdb.read import open_records
 from recaffe.net.parse import read_net
 from recaffe.proto import caffe_pb2 as pb
 from tests.training import IGNORE, write_records, write_training
@@ -40,6 +42,7 @@ PICTURE = cv2.GaussianBlur(RNG.integers(0, 256, (40, 40, 3), dtype=np.uint8), (0
 def records(tmp_path: Path, **changes: str) -> pb.NetParameter:
     """A data layer in TRAIN on 46 records, batches of 8."""
     if not (tmp_path / "train").exists():
+        tmp_path.mkdir(exist_ok=True)
         write_records(tmp_path / "train", 46, 0)
     text = (
         'layer { name: "data" type: "Data" top: "data" top: "label" data_param { source: "%s" batch_size: 8 '
@@ -237,12 +240,33 @@ def test_losses_that_mixup_cant_weigh_are_refused(tmp_path: Path) -> None:
         train(TrainJob(solver, device="cpu", augment=Augment(mixup=1)))
 
 
+def test_mixup_alone_takes_records_of_floats(tmp_path: Path) -> None:
+    net = records(tmp_path / "bytes", **{"mean_value: 100": ""})
+    (tmp_path / "train").mkdir()
+    with (
+        open_records(tmp_path / "bytes" / "train") as found,
+        lmdb.open(str(tmp_path / "train"), map_size=2**24) as env,
+        env.begin(write=True) as txn,
+    ):
+        for key, value in found:
+            old = pb.Datum.FromString(bytes(value))
+            new = pb.Datum(channels=3, height=12, width=12, label=old.label, float_data=old.data)
+            txn.put(key, new.SerializeToString())
+    floats = records(tmp_path, **{"mean_value: 100": ""})
+    mix = Augment(mixup=0.5)
+    a, b = (blobs(Feed(x, pb.TRAIN, 3, augment=mix), 2) for x in (net, floats))
+    assert equal(a, b)
+
+
 def test_what_has_no_colours_or_no_bytes_is_refused(tmp_path: Path) -> None:
     gray = np.zeros((1, 12, 12), np.uint8)
     shown = changed.change(gray + 7, Augment(rotate=5, contrast=0.5), np.random.default_rng(0))
     assert shown.shape == gray.shape
     with pytest.raises(DataError, match="records of floats"):
         changed.change(gray.astype(np.float32), ALL, np.random.default_rng(0))
+    with pytest.raises(ConfigError, match="records have 4 channels: only mixup"):
+        augment.check_channels(Augment(rotate=3), 4)
+    augment.check_channels(Augment(mixup=3), 4)
     with pytest.raises(ConfigError, match=r"scale is \[2, 1\]"):
         Augment.of({"scale": [2, 1]})
 

@@ -57,7 +57,7 @@ def _record(facts: dict[str, Any]) -> np.ndarray | None:
 
 
 def _versions(record: np.ndarray | None, augment: Augment) -> list[str]:
-    if record is None or not (augment.moves or augment.recolours):
+    if record is None or not augment.changes:
         return []
     return [
         small(changed.change(record, augment, np.random.default_rng(i)).transpose(1, 2, 0))

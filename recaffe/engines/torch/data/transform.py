@@ -156,7 +156,7 @@ class Filling:
         records of several sizes only with crop_size, or with one record a batch.
         """
         t, i = self.transform, self.filled
-        if t.augment:
+        if t.augment and t.augment.changes:
             rng = generator(t.seed, self.index, AUGMENT, self.rows[i], t.stream)
             record = changed.change(record, t.augment, rng)
         shape: Record = record.shape
