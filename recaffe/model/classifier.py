@@ -71,7 +71,7 @@ class Classifier:
         with self._scorer.ready():
             blob = batch.to(self._scorer.device, channels_last=True)[self._scorer.top]
             heat = cam.maps(self._scorer.net, blob, classes)
-        return [_as_rgb(x) for x in windows.pixels.numpy()], heat
+        return [as_rgb(x) for x in windows.pixels.numpy()], heat
 
     def _batch(self, records: Sequence[np.ndarray], transform: Transform) -> tuple[Batch, Windows]:
         n = len(records)
@@ -82,7 +82,7 @@ class Classifier:
         return Batch(0, n, {self._scorer.top: windows}, self._buffers), windows
 
 
-def _as_rgb(window: np.ndarray) -> np.ndarray:
+def as_rgb(window: np.ndarray) -> np.ndarray:
     """Caffe's gray or BGR, C×H×W, as H×W×3; float records as the nearest uint8."""
     values = np.clip(np.rint(window), 0, 255).astype(np.uint8)
     three = values[::-1] if len(values) == 3 else np.repeat(values[:1], 3, 0)

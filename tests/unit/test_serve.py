@@ -27,7 +27,7 @@ from recaffe.cli import main
 from recaffe.engines.torch import cam
 from recaffe.errors import DataError, MachineError
 from recaffe.model import folder
-from recaffe.model.classifier import Classifier
+from recaffe.model.classifier import Classifier, as_rgb
 from recaffe.model.predict import record_of
 from recaffe.serve import BusyError, Limits, run
 from recaffe.serve.app import build
@@ -146,6 +146,13 @@ def test_a_heat_map_shows_what_the_net_saw_and_where_it_looked(
     assert (shown == cam.overlay(seen.repeat(factor, 0).repeat(factor, 1), heat)).all()
     assert shown.shape[0] >= 320
     assert "heat_map" not in ask(app, "POST", PREDICT, **form(Path(path))).json()["results"][0]
+
+
+def test_what_the_net_saw_is_shown_in_the_colours_that_it_had() -> None:
+    window = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
+    assert as_rgb(window)[1, 0].tolist() == [10, 6, 2], "records are BGR"
+    assert as_rgb(window[:1])[1, 0].tolist() == [2, 2, 2]
+    assert as_rgb(np.array([[[-3, 254.7]]], np.float32))[0].tolist() == [[0] * 3, [255] * 3]
 
 
 def test_a_net_without_heat_maps_says_so(model: folder.Model, held: Held) -> None:
