@@ -7,10 +7,12 @@ order of `caffe.io.oversample`: corners from top left to bottom right, the centr
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from recaffe.errors import NetError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 COUNT = 10
 
@@ -22,6 +24,8 @@ def of(crops: int) -> Sequence[int | None]:
 
 def mean(scores: Sequence[np.ndarray]) -> np.ndarray:
     """The mean over views, float32 N×K of each; of one view its own bits."""
+    import numpy as np  # here, since the config asks this module as well, and `recaffe --help` the config
+
     return scores[0] if len(scores) == 1 else np.array(np.mean(scores, 0, np.float64), np.float32)
 
 
