@@ -74,12 +74,15 @@ def read(path: Path | str) -> bytes:
     return data
 
 
-def decode(data: bytes, background: str = "#ffffff", max_pixels: int = 100_000_000) -> Picture:
+def decode(
+    data: bytes, background: str = "#ffffff", max_pixels: int = 100_000_000, side: int = 0
+) -> Picture:
     """Decode in full and bring to upright 8-bit RGB.
 
     EXIF orientation is applied; gray, palette and CMYK become RGB; transparency is laid over
     `background` (#rrggbb); 16-bit samples keep their upper 8 bits, as OpenCV's imread does; of an
-    animation the first frame counts.
+    animation the first frame counts. With `side`, a JPEG may come by 2, 4 or 8 smaller, its sides no
+    shorter than that: four times as fast, for who wants to show it.
 
     Raises `RejectError` for anything that isn't a whole picture of at most `max_pixels` pixels, and
     `MachineError` where memory lacks for one.
@@ -94,6 +97,8 @@ def decode(data: bytes, background: str = "#ffffff", max_pixels: int = 100_000_0
             if image.width * image.height > max_pixels:
                 raise LargeError(image.width, image.height, max_pixels)
             size = image.size
+            if side:
+                image.draft(None, (side, side))
             image.load()
             orientation = image.getexif().get(_ORIENTATION, 1)
             if orientation != 1:  # for else a copy is made all the same, a tenth of the whole work

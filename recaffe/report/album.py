@@ -56,7 +56,7 @@ class Album:
 def thumbnail(path: Path, scan: dict[str, Any]) -> str:
     """A picture as a small JPEG data URI; empty if it can't be read any more."""
     try:
-        rgb = decode(read(path), scan["background"], scan["max_pixels"]).rgb
+        rgb = decode(read(path), scan["background"], scan["max_pixels"], 2 * THUMB).rgb
     except RejectError:
         return ""
     return small(rgb[:, :, ::-1])

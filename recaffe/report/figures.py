@@ -28,12 +28,18 @@ _STYLE: Any = {
 BLUE, ORANGE, GREEN, GREY = "#2b6ca3", "#c8641e", "#3f8f4a", "#7a828a"
 # At least three times as light or dark as either page behind them.
 COLOURS = (BLUE, ORANGE, GREEN, "#8a63c9", "#1f8f8f", "#c4508f", "#a0714a", GREY)
+_LONGEST = 40  # letters of a name
 _DASHES = ("-", "--", ":", "-.")
 
 
 def style_of(index: int) -> tuple[str, str]:
     """Colour and dash of the curve of a number."""
     return COLOURS[index % len(COLOURS)], _DASHES[index // len(COLOURS) % len(_DASHES)]
+
+
+def shorten(name: str) -> str:
+    """A name that leaves room for the figure beside it."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _svg(figure: Figure, name: str, says: str) -> Markup:
@@ -115,7 +121,7 @@ def intervals(rows: Sequence[tuple[str, float, float, float]]) -> Markup:
         for i, (_, value, low, high) in enumerate(rows):
             axes.plot([low, high], [i, i], color=BLUE, linewidth=2, solid_capstyle="round")
             axes.plot(value, i, "o", color=BLUE, markersize=6)
-        axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+        axes.set_yticks(range(len(rows)), [shorten(name) for name, *_ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         return _svg(figure, "intervals", "test accuracy of each run with its 95 % interval")
@@ -144,7 +150,7 @@ def class_bars(classes: Sequence[Mapping[str, str]]) -> Markup:
             n = np.array([int(row[split]) for row in classes])
             axes.barh(range(len(classes)), n, left=left, color=colour, label=split)
             left += n
-        axes.set_yticks(range(len(classes)), [row["name"] for row in classes])
+        axes.set_yticks(range(len(classes)), [shorten(row["name"]) for row in classes])
         axes.set_ylim(len(classes) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))

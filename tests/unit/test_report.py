@@ -14,10 +14,11 @@ import pytest
 from recaffe.errors import DataError
 from recaffe.evaluate import answers, metrics, predictions
 from recaffe.evaluate.answers import Answer
+from recaffe.images.decode import decode
 from recaffe.lmdb import read, write
 from recaffe.lmdb.datum import parse_datum, pixels
 from recaffe.report import figures, heat_maps
-from recaffe.report.album import Album
+from recaffe.report.album import Album, thumbnail
 from recaffe.report.sections import calibration, classes, net
 from tests.conftest import save, texture
 from tests.small_results import NET, build_results
@@ -28,7 +29,7 @@ CONVOLUTION = NET.replace(
       convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
     layer { name: "fc" type: "InnerProduct" bottom: "conv\"""",
 )
-SCAN = {"background": "#ffffff", "max_pixels": 10**6}
+SCAN = {"background": "#ffffff", "max_pixels": 10**7}
 
 
 def answer(path: str, label: int, predicted: int, confidence: float) -> Answer:
@@ -160,6 +161,22 @@ def test_a_picture_is_embedded_once_and_shown_again_by_its_number(tmp_path: Path
     album.show("b.png")
     assert album.rest() == {}
     assert "no longer readable" in album.show("gone.png")
+
+
+def test_a_thumbnail_of_a_large_photo_is_quick_and_the_same(tmp_path: Path) -> None:
+    photo = texture(3, size=(1600, 1200))
+    save(photo, tmp_path / "photo.png")
+    save(photo, tmp_path / "photo.jpg")
+    large = decode((tmp_path / "photo.jpg").read_bytes(), side=224).rgb
+    assert large.shape == (300, 400, 3), "of which the thumbnail is made"
+    png, jpg = (decoded(thumbnail(tmp_path / f"photo.{kind}", SCAN)) for kind in ("png", "jpg"))
+    assert png.shape == jpg.shape == (84, 112, 3)
+    assert np.abs(png.astype(int) - jpg).mean() < 4
+
+
+def test_long_names_leave_room_in_figures() -> None:
+    svg = figures.intervals([("x" * 200, 0.5, 0.4, 0.6)])
+    assert f"{'x' * 39}…" in svg and "x" * 41 not in svg
 
 
 def test_the_picture_of_a_net_marks_new_and_frozen_layers() -> None:
