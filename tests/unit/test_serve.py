@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import io
 import json
 import re
@@ -526,6 +527,16 @@ def test_a_defect_is_an_answer_without_a_traceback(
     assert said.count("\n") == 1
     assert "KeyError" in said
     assert "\x1b" not in said
+
+
+def test_a_full_disk_is_told(app: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile.write", full)
+    answer = ask(app, "POST", PREDICT, **form(("a.png", png())))
+    assert (answer.status_code, list(answer.json())) == (503, ["error"])
+    assert "No space left" in answer.json()["error"]
 
 
 def test_weights_that_give_no_numbers_are_told(model: folder.Model, held: Held) -> None:
