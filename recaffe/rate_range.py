@@ -153,7 +153,7 @@ def propose(rates: Sequence[float], losses: Sequence[float], span: Span) -> Prop
     if len(losses) < _PATIENCE * 2:
         return Proposal(
             None, None, None,
-            f"The loss grew beyond all bounds within {len(losses)} iterations: start at a lower rate than "
+            f"The loss grew beyond all bounds in iteration {len(losses)}: start at a lower rate than "
             f"{span.least:g}.",
         )  # fmt: skip
     smoothed = np.array(smooth(losses, span.iterations))
