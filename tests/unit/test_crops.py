@@ -101,6 +101,7 @@ def test_the_model_says_how_it_was_trained_and_tested(built: Path) -> None:
     assert chain["test_crops"] == 10
     report = (run.parent / "report.html").read_text(encoding="utf-8")
     assert "Training pictures were changed: rotate ±10°, mixup 0.2." in report
+    assert "Tested with the mean of 10 crops of each picture." in report
     assert report.count('alt="version') == SHOWN
 
 
