@@ -100,8 +100,10 @@ def _trackers(
         local = Path(config["results"], "mlruns").absolute().as_uri()
         uri = run["mlflow_uri"] or os.environ.get("MLFLOW_TRACKING_URI") or local
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or config["dataset"]
+        # The fold of a cross validation is in the title.
+        name = job.title.removeprefix("train ")
         yield MLflow(
-            uri, experiment, run_name, run, job.snapshots / "mlflow.json",
+            uri, experiment, name, run, job.snapshots / "mlflow.json",
             [folder / name for name in _ARTIFACTS],
         )  # fmt: skip
 

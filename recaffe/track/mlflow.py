@@ -62,9 +62,14 @@ class MLflow:
             self._client = MlflowClient(uri)
             self._run = self._found(note) or self._made(experiment, run_name, note)
             self._log_settings(settings)
+        except ImportError as error:
+            raise MachineError(
+                f"MLflow's store {uri} wants more than the client that recaffe installs ({error}). Install "
+                "the whole of mlflow, or name a server or a folder by mlflow_uri or MLFLOW_TRACKING_URI."
+            ) from error
         except (MlflowException, OSError) as error:
             raise MachineError(
-                f"MLflow's store {uri} can't be written to: {str(error).splitlines()[0]}. Name another by "
+                f"MLflow's store {uri} can't be written to: {str(error).strip().splitlines()[0]}. Name another by "
                 "mlflow_uri or MLFLOW_TRACKING_URI, or take mlflow out of `trackers`."
             ) from error
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow.tracking import MlflowClient
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from recaffe import config, track
 from recaffe.cli import main
@@ -28,6 +26,22 @@ NAMES = {
     "train/loss", "train/lr", "train/images_per_second", "train_output/loss", "train_output/aux_loss",
     "test/accuracy", "test/loss", "test/aux_loss",
 }  # fmt: skip
+
+
+def client_of(store: str) -> Any:
+    """MLflow's own client; imported here, as it takes each worker of the tests a second."""
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(store)
+
+
+def events_of(folder: Path) -> Any:
+    """TensorBoard's own reader, done with what is in `tensorboard/` there."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    return events
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +65,7 @@ def job_in(folder: Path, **solver: Any) -> TrainJob:
     key = folder / "snapshots" / "key"
     return TrainJob(
         write_training(folder, **solver), snapshots=key, final=key / "final.caffemodel",
-        log=key / "train.log", csv=key / "train.csv", device="cpu",
+        log=key / "train.log", csv=key / "train.csv", device="cpu", title="train fold2 first",
     )  # fmt: skip
 
 
@@ -61,8 +75,7 @@ def followed(job: TrainJob, whole: dict[str, Any], folder: Path) -> None:
 
 
 def read_back(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
-    events.Reload()
+    events = events_of(folder)
     return {
         tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]
     }
@@ -83,8 +96,7 @@ def test_tensorboard_has_every_number_of_the_log_by_iteration(tmp_path: Path) ->
     losses = [float(cells[3]) for row in rows if (cells := row.split(","))[3]]
     assert [value for _, value in found["train/loss"]] == pytest.approx(losses, rel=1e-5)
     assert all(value > 0 for _, value in found["train/images_per_second"])
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
+    events = events_of(tmp_path)
     assert (
         "max_iter: 16" in events.Tensors("solver.prototxt")[0].tensor_proto.string_val[0].decode()
     )
@@ -119,7 +131,7 @@ def test_a_training_that_goes_on_has_each_point_once(tmp_path: Path) -> None:
     assert without_time(found) == without_time(read_back(tmp_path / "one"))
     assert [step for step, _ in found["train/images_per_second"]] == [0, 4, 8, 12]
 
-    store = MlflowClient((tmp_path / "results" / "mlruns").absolute().as_uri())
+    store = client_of((tmp_path / "results" / "mlruns").absolute().as_uri())
     assert len(store.search_runs([store.get_experiment_by_name("pets").experiment_id])) == 2
     noted = json.loads((job.snapshots / "mlflow.json").read_text())  # type: ignore[operator]
     history = store.get_metric_history(noted["run_id"], "test/accuracy")
@@ -132,9 +144,9 @@ def test_mlflow_has_settings_numbers_and_files(tmp_path: Path) -> None:
     job = job_in(tmp_path)
     (tmp_path / "train.csv").write_text("a table", encoding="utf-8")
     followed(job, whole, tmp_path)
-    client = MlflowClient(store)
+    client = client_of(store)
     (run,) = client.search_runs([client.get_experiment_by_name("pets").experiment_id])
-    assert run.info.run_name == "first"
+    assert run.info.run_name == "fold2 first"
     assert run.info.status == "FINISHED"
     assert run.data.params["base_lr"] == str(whole["runs"]["first"]["base_lr"])
     assert run.data.params["trackers"] == '["mlflow"]'
@@ -152,16 +164,20 @@ def test_mlflow_knows_how_it_ended(tmp_path: Path, error: Exception, status: str
     job, whole = job_in(tmp_path), setting(tmp_path, "mlflow")
     with pytest.raises(type(error)), track.following(job, "first", whole, tmp_path):
         raise error
-    client = MlflowClient((tmp_path / "results" / "mlruns").absolute().as_uri())
+    client = client_of((tmp_path / "results" / "mlruns").absolute().as_uri())
     (run,) = client.search_runs([client.get_experiment_by_name("pets").experiment_id])
     assert run.info.status == status
 
 
-def test_a_store_that_cannot_be_had_is_a_message_before_the_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize("uri", ["file://{}/file/store", "sqlite:///{}/store.db", "nonsense://x"])
+def test_a_store_that_cannot_be_had_is_a_message_before_the_training(
+    tmp_path: Path, uri: str
+) -> None:
     (tmp_path / "file").touch()
-    whole = setting(tmp_path, "mlflow", mlflow_uri=f"file://{tmp_path}/file/store")
+    whole = setting(tmp_path, "mlflow", mlflow_uri=uri.format(tmp_path))
     with pytest.raises(MachineError, match="MLflow's store .*mlflow_uri"):
         followed(job_in(tmp_path), whole, tmp_path)
+    assert not (tmp_path / "snapshots" / "key" / "train.log").exists()
 
 
 def test_what_is_not_installed_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
