@@ -174,6 +174,19 @@ def test_a_thumbnail_of_a_large_photo_is_quick_and_the_same(tmp_path: Path) -> N
     assert np.abs(png.astype(int) - jpg).mean() < 4
 
 
+def test_a_training_that_exploded_has_curves_all_the_same() -> None:
+    losses = ("2.3", "inf", "nan", "")
+    rows = [{"epoch": str(i), "loss": loss, "val_accuracy": "nan"} for i, loss in enumerate(losses)]
+    for column in ("loss", "val_accuracy"):
+        assert "<svg" in figures.curve({"run": rows}, {"run": 30}, column, column)
+    assert "<svg" in figures.curve({"run": rows[3:]}, {"run": 0}, "loss", "loss")
+
+
+def test_pictures_of_very_many_sizes_are_counted_in_areas() -> None:
+    many = [(100 + i, 100 + 7 * i % 401) for i in range(2000)]
+    assert len(figures.sizes(many, (256, 256))) < 300_000
+
+
 def test_long_names_leave_room_in_figures() -> None:
     svg = figures.intervals([("x" * 200, 0.5, 0.4, 0.6)])
     assert f"{'x' * 39}…" in svg and "x" * 41 not in svg
