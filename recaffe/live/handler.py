@@ -46,11 +46,11 @@ class View(logging.Handler):
         self.stopping = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hear an event. Whatever is wrong with it, the workflow goes on."""
+        """Hear an event. One that isn't understood ends the view, never the workflow."""
         try:
             self._hear(getattr(record, "event", None), record)
-        except Exception:
-            self.handleError(record)
+        except Exception as error:
+            self._give_up(error)
 
     def close(self) -> None:
         """Give the terminal back."""
@@ -80,6 +80,15 @@ class View(logging.Handler):
             self.jobs.total = record.total
         elif event is None and str(record.msg).startswith(_STOPPING):
             self.stopping = True
+
+    def _give_up(self, error: Exception) -> None:
+        """Leave the terminal to Snakemake's own words and the jobs' lines."""
+        logger.removeHandler(self)
+        self.hidden = set()
+        for name in (status.QUIET, status.WATCHED):
+            os.environ.pop(name, None)
+        self.close()
+        print(f"There is no live view with this Snakemake: {error!r}", file=sys.stderr)
 
     def _begin(self) -> None:
         # Its own lines say how far a job is.

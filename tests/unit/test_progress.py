@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -12,8 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from snakemake.logging import logger
+from snakemake_interface_logger_plugins.common import LogEvent
 
 from recaffe import progress, status
+from recaffe.live.handler import View
 from recaffe.live.jobs import Jobs
 from recaffe.live.table import Painter, clock, width_of
 from tests.terminal import Terminal
@@ -193,6 +197,21 @@ def test_a_failed_job_is_to_come_again(tmp_path: Path) -> None:
 
 def test_clock() -> None:
     assert [clock(s) for s in (0, 59.6, 3661, float("nan"))] == ["0:00", "1:00", "1:01:01", "?"]
+
+
+def test_a_snakemake_that_says_it_otherwise_costs_the_view_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setenv(status.QUIET, "progress")
+    view = View(Painter("pets", False, "utf-8"), {LogEvent.JOB_INFO}, says_jobs=True)
+    logger.addHandler(view)
+    record = logging.LogRecord("x", logging.INFO, "x", 1, "x", None, None)
+    record.event = LogEvent.RUN_INFO  # without what it says
+    view.handle(record)
+    assert logger.handlers == []
+    assert "There is no live view with this Snakemake" in capsys.readouterr().err
+    assert status.QUIET not in os.environ
 
 
 HAND = """
