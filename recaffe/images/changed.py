@@ -44,7 +44,8 @@ def change(record: np.ndarray, augment: Augment, rng: np.random.Generator) -> np
             1 + augment.contrast * contrast,
             1 + augment.saturation * saturation,
         )
-        picture = recoloured(picture, *factors)
+        if factors != (1, 1, 1):
+            picture = recoloured(picture, *factors)
         if augment.hue:
             picture = turned_hue(picture, augment.hue * hue)
     return picture.reshape(record.shape[1], record.shape[2], -1).transpose(2, 0, 1)
@@ -67,7 +68,7 @@ def recoloured(
     times those from a pixel's own gray, in this order and rounded once."""
     channels = picture.shape[2] if picture.ndim == 3 else 1
     luma = _LUMA if channels == 3 else np.ones(1)
-    mean = brightness * float(picture.reshape(-1, channels).mean(0) @ luma)
+    mean = brightness * float(cv2.mean(picture)[:channels] @ luma)
     gray = np.broadcast_to(luma, (channels, channels))
     mix = brightness * contrast * (saturation * np.eye(channels) + (1 - saturation) * gray)
     shift = np.full((channels, 1), (1 - contrast) * mean)
