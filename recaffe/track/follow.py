@@ -67,8 +67,6 @@ def following(
         return
     needed({run_name: run})
     job.snapshots.mkdir(parents=True, exist_ok=True)
-    if not any(job.snapshots.glob("snap_iter_*.json")):
-        job.log.unlink(missing_ok=True)  # of an attempt that is done again from the start
     trackers = list(_trackers(job, run_name, config, folder))
     log = Log(job.log, run["batch_size"] * run["iter_size"])
     follower = _Follower(log, trackers)

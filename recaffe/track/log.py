@@ -16,6 +16,7 @@ _STAMP = re.compile(r"[IWEF](?:(\d{4}))?(\d\d)(\d\d) (\d\d):(\d\d):(\d\d)(\.\d+)
 _RESTORED = re.compile(r"Restoring previous solver status from \S*_iter_(\d+)\.solverstate")
 _BEGINS = "Learning Rate Policy"
 _DAY = 86400.0
+_HEAD = 64  # bytes by which one log is told from the next: the first line's stamp is among them
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,15 @@ class Log:
     def read(self) -> Iterator[tuple[float, Event | Start]]:
         """What was added since the last time, each with its moment (seconds since 1970)."""
         try:
-            size = self.path.stat().st_size
-        except OSError:
+            file = self.path.open("rb")
+        except FileNotFoundError:
             return
-        if size < self._at:  # another training writes it now
-            self._begin()
-            yield time.time(), Start(0)
-        with self.path.open("rb") as file:
+        with file:
+            head = file.read(_HEAD)
+            if not head.startswith(self._head):  # another training writes it now
+                self._begin()
+                yield time.time(), Start(0)
+            self._head = head
             file.seek(self._at)
             for line in file:
                 if not line.endswith(b"\n"):
@@ -64,7 +67,7 @@ class Log:
         return self._parser.done or self._parser.stopped
 
     def _begin(self) -> None:
-        self._at, self._now = 0, time.time()
+        self._at, self._now, self._head = 0, time.time(), b""
         self._parser = Parser(0, self.pictures)
         self._restored: int | None = 0
         self._is_first = False
