@@ -67,7 +67,8 @@ class Log:
         return self._parser.done or self._parser.stopped
 
     def _begin(self) -> None:
-        self._at, self._now, self._head = 0, time.time(), b""
+        self._at, self._now = 0, time.time()
+        self._head = b""
         self._parser = Parser(0, self.pictures)
         self._restored: int | None = 0
         self._is_first = False
