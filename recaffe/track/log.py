@@ -68,7 +68,7 @@ class Log:
 
     def _begin(self) -> None:
         self._at, self._now = 0, time.time()
-        self._head = b""
+        self._head: bytes = b""
         self._parser = Parser(0, self.pictures)
         self._restored: int | None = 0
         self._is_first = False
