@@ -33,7 +33,7 @@ class Log:
     """
 
     def __init__(self, path: Path, pictures: int) -> None:
-        self.path, self.pictures = path, pictures
+        self.path, self.pictures, self._head = path, pictures, b""
         self._begin()
 
     def read(self) -> Iterator[tuple[float, Event | Start]]:
@@ -68,7 +68,7 @@ class Log:
 
     def _begin(self) -> None:
         self._at, self._now = 0, time.time()
-        self._head: bytes = b""
+        self._head = b""
         self._parser = Parser(0, self.pictures)
         self._restored: int | None = 0
         self._is_first = False
