@@ -43,7 +43,7 @@ def test_each_picture_is_tested_in_exactly_one_fold(count: int) -> None:
         assert "" not in place
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.sets(st.integers(0, 119), min_size=1), st.integers(2, 12), st.integers(0, 3))
 def test_removing_pictures_moves_no_other(kept: set[int], count: int, seed: int) -> None:
     whole = places(ROWS, count, seed)
