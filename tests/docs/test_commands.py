@@ -76,6 +76,12 @@ def test_files_that_are_named_are_there(page: Path) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize(("front", "prefix"), [(README, "docs/"), (ROOT / "docs/index.md", "")])
+def test_the_front_pages_lead_to_every_page(front: Path, prefix: str) -> None:
+    linked = set(re.findall(r"\]\(([^)#]+)", front.read_text(encoding="utf-8")))
+    assert {f"{prefix}{page.name}" for page in PAGES[1:]} - linked <= {f"{prefix}index.md"}
+
+
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return scratch.clone(tmp_path_factory.mktemp("fresh") / "recaffe")
