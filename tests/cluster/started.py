@@ -106,6 +106,16 @@ class OnCluster:
         self._lines.extend(self.process.stdout)
 
 
+def command(small: Small, *options: str, **profile: Any) -> list[str]:
+    """The workflow's command line with a profile as `on_cluster` changes it."""
+    return [
+        sys.executable, "-m", "snakemake", "--snakefile", str(small.root / "Snakefile"),
+        "--directory", str(small.folder), "--configfile", str(small.file),
+        "--workflow-profile", str(small.root / "profiles" / "default"),
+        "--profile", str(write_profile(small, **profile)), *options,
+    ]  # fmt: skip
+
+
 @contextmanager
 def on_cluster(
     small: Small, cluster: Cluster, *options: str, pause: float = 0, **profile: Any
@@ -114,15 +124,9 @@ def on_cluster(
 
     Keys of `profile` are entries' names with `_` for `-`; of `set_resources`, single values.
     """
-    command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(small.root / "Snakefile"),
-        "--directory", str(small.folder), "--configfile", str(small.file),
-        "--workflow-profile", str(small.root / "profiles" / "default"),
-        "--profile", str(write_profile(small, **profile)), *options,
-    ]  # fmt: skip
     env = {**running.environment(), **cluster.environment, PAUSE: str(pause)}
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command(small, *options, **profile), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         cwd=small.folder, env=env, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         try:
