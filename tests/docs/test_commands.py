@@ -101,6 +101,21 @@ def test_the_commands_of_the_readme_run(trained: Path) -> None:
     assert (trained / "results" / "pets" / "report.html").is_file()
 
 
+@pytest.mark.parametrize(("section", "folder"), [("data/", "data"), ("RUN/", "finetune")])
+def test_files_that_the_page_of_formats_lists_are_made(
+    trained: Path, section: str, folder: str
+) -> None:
+    text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    table = text.split(f"## {section}\n")[1].split("\n## ")[0]
+    rows = [row.split("|") for row in table.splitlines() if row.startswith("| `")]
+    # What only some settings make says so.
+    names = [re.findall("`([^`]+)`", row[1]) for row in rows if not row[2].startswith(" with ")]
+    assert len(names) > 8
+    there = trained / "results" / "pets" / folder
+    wanted = {name.replace("KEY", "*").rstrip("/") for row in names for name in row}
+    assert {name for name in wanted if not list(there.glob(name))} == set()
+
+
 def test_the_picture_of_the_rules_has_all_of_the_demonstrations(fresh: Path) -> None:
     """`make dag` draws it."""
     graph = subprocess.run(
