@@ -289,7 +289,7 @@ def test_a_job_survives_its_text(tmp_path: Path) -> None:
     )
     assert jobfile.from_json(jobfile.to_json(job)) == job
     assert jobfile.from_json('{"solver": "s"}') == TrainJob(Path("s"))
-    with pytest.raises(ConfigError, match="no 'wights'; it has channels_last, "):
+    with pytest.raises(ConfigError, match="no 'wights'; it has augment, "):
         jobfile.from_json('{"solver": "s", "wights": 1}')
 
 
