@@ -10,7 +10,7 @@ READY := $(VENV)/ready-$(shell cat constraints.txt pyproject.toml | cksum | cut 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: run test lint setup faults faults-nightly caffe caffe-cuda images parity containers cluster browser screenshots docs bench envs proto dag clean
+.PHONY: run test lint setup faults faults-nightly caffe caffe-cuda images parity containers cluster browser screenshots docs bench study envs proto dag clean
 .DEFAULT_GOAL := run
 
 run: $(READY)

@@ -29,7 +29,7 @@ STUDIES = (
 )  # fmt: skip
 FIELDS = (
     "study", "pictures", "classes", "split", "train", "val", "test", "net", "way", "engine", "side", "iterations",
-    "batch", "seed", "test_accuracy", "test_low", "test_high", "val_accuracy", "seconds", "pictures_per_second",
+    "batch", "seed", "test_accuracy", "test_low", "test_high", "val_accuracy", "seconds", "cpu_seconds",
 )  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def rows(study: str, results: Path) -> Iterator[dict[str, Any]]:
         metrics = json.loads((folder / name / "metrics.json").read_text(encoding="utf-8"))
         trained = json.loads((folder / name / "train.json").read_text(encoding="utf-8"))
         with (folder / name / "benchmarks" / "train.tsv").open(encoding="utf-8", newline="") as f:
-            seconds = float(list(csv.DictReader(f, delimiter="\t"))[-1]["s"])
+            spent = list(csv.DictReader(f, delimiter="\t"))[-1]
         yield {
             "study": study,
             "pictures": config["images"]["package"],
@@ -61,8 +61,8 @@ def rows(study: str, results: Path) -> Iterator[dict[str, Any]]:
             "test_low": round(metrics["top1_low"], 5),
             "test_high": round(metrics["top1_high"], 5),
             "val_accuracy": round(trained["val_accuracy"], 5),
-            "seconds": round(seconds, 1),
-            "pictures_per_second": round(trained["images_per_second"], 1),
+            "seconds": round(float(spent["s"]), 1),
+            "cpu_seconds": round(float(spent["cpu_time"]), 1),
         }
 
 
@@ -80,7 +80,7 @@ def table(found: list[dict[str, Any]]) -> str:
         key = tuple(row[k] for k in ("pictures", "net", "way"))
         groups.setdefault(key, {}).setdefault(row["engine"], []).append(row)
     lines = [
-        "| pictures | train / val / test | split | net | trained | side | iterations | test accuracy, torch | seconds | test accuracy, caffe | seconds |",
+        "| pictures | train / val / test | split | net | trained | side | iterations | test accuracy, torch | CPU s | test accuracy, caffe | CPU s |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for (pictures, net, trained), engines in groups.items():
@@ -93,7 +93,7 @@ def table(found: list[dict[str, Any]]) -> str:
             seeds = engines.get(engine, [])
             cells.append(spread([100 * row["test_accuracy"] for row in seeds]))
             cells.append(
-                f"{statistics.median(row['seconds'] for row in seeds):.0f}" if seeds else ""
+                f"{statistics.median(row['cpu_seconds'] for row in seeds):.0f}" if seeds else ""
             )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -116,8 +116,8 @@ def gather(studies: list[str], results: Path, out: Path) -> None:
 
 
 HEAD = """Made by `make study`; each training is a row of studies.csv. Accuracy is in percent of all test pictures, mean ±
-standard deviation (of seeds). Seconds are the median of a whole training job on one core, start and validations included, on
-{processor}, {cores} cores, two jobs at a time.
+standard deviation (of seeds). CPU seconds are the median of a whole training job of one thread, start and validations included, as
+Snakemake samples them (each half second at first, each half minute later), on {processor}; what else the machine does changes them little.
 """
 
 

@@ -42,7 +42,7 @@ def test_the_table_says_mean_and_sample_deviation_of_the_seeds() -> None:
     common = {"pictures": "p", "net": "n", "way": "whole net", "train": 8, "val": 1, "test": 4, "split": "s",
               "side": 9, "iterations": 5, "batch": 2}  # fmt: skip
     rows = [
-        {**common, "engine": engine, "test_accuracy": a, "seconds": 10 * a}
+        {**common, "engine": engine, "test_accuracy": a, "cpu_seconds": 10 * a}
         for engine, values in (("torch", (0.5, 0.75, 0.625)), ("caffe", (0.25,)))
         for a in values
     ]
