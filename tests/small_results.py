@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from recaffe import config as configs
 from recaffe import mean, provenance, solver, stages
@@ -38,31 +40,38 @@ def build_results(
     prefix: str = "picture",
     net: str = NET,
     count: int = 14,
-    **settings: dict[str, Any],
+    draw: Callable[[int, int], np.ndarray] | None = None,
+    **settings: Any,
 ) -> Path:
     """`count` pictures a class, config and results/own in `folder`, whose names are relative to it.
 
-    `settings` come on top of the config's `lmdb`, `train` and `report`; `runs` stands in its place.
+    `draw` gives the picture of a class's number and a number: RGB, uint8 H×W×3.
+
+    `settings` come on top of the config's `lmdb`, `train` and `report`; `runs` and `title` stand in their place.
     """
     back = Path.cwd()
     os.chdir(folder)
     try:
-        return folder / _build(classes, prefix, net, count, settings)
+        _save(classes, prefix, count, draw or (lambda k, i: texture(1000 * k + i, k, (16, 16))))
+        return folder / _build(net, settings)
     finally:
         os.chdir(back)
 
 
-def _build(
-    classes: Sequence[str], prefix: str, net: str, count: int, settings: dict[str, Any]
-) -> Path:
-    for hue, name in enumerate(classes):
+def _save(
+    classes: Sequence[str], prefix: str, count: int, draw: Callable[[int, int], np.ndarray]
+) -> None:
+    for k, name in enumerate(classes):
         for i in range(count):
-            picture = texture(1000 * hue + i, hue, (16, 16))
-            save(picture, Path("pictures") / name / f"{prefix}{i}.png")
+            save(draw(k, i), Path("pictures") / name / f"{prefix}{i}.png")
+
+
+def _build(net: str, settings: dict[str, Any]) -> Path:
     Path("net.prototxt").write_text(net, encoding="utf-8")
     config = configs.complete(
         {
             "dataset": "own",
+            "title": settings.get("title", ""),
             "images": "pictures",
             "split": {"val": 0.25, "test": 0.25},
             "lmdb": {"width": 8, "height": 8, **settings.get("lmdb", {})},
