@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -46,6 +47,21 @@ OUTPUTS = {
 }
 # Rules of LMDBs in shards, and the scripts by which they run.
 SHARDED = {"lmdb_shard": "lmdb", "join_lmdb": "join_lmdb", "mean_shard": "mean_shard"}
+
+
+class Asked(NamedTuple):
+    """The script of a rule that the config asks for, and what it makes."""
+
+    script: str
+    files: tuple[str, ...]
+
+
+OPTIONAL = {
+    "heat_maps": Asked("heat_maps", ("first/heat_maps.json",)),
+    "lr_range": Asked("lr_range", ("first/lr_range.json", "first/lr_range.csv")),
+    "onnx": Asked("export_onnx", ("first/model/model.onnx",)),
+    "folds": Asked("folds", ("folds.json", "summary.txt")),
+}
 
 
 class Started:

@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from recaffe.config import ROOT
-from tests.faults.started import OUTPUTS, RUNS, SHARDED, SIGNALS, disturb, forget, leftovers
+from tests.faults.started import (
+    OPTIONAL,
+    OUTPUTS,
+    RUNS,
+    SHARDED,
+    SIGNALS,
+    disturb,
+    forget,
+    leftovers,
+)
 from tests.workflow.faults.small import Small
 
 SECONDS = 2.0  # that most rules take, imports included
@@ -46,4 +55,4 @@ def test_every_rule_that_works_offline_is_disturbed() -> None:
     text = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "rules").glob("*.smk"))
     rules = set(re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)(?: with)?:", text, re.MULTILINE))
     online = {"fetch_package", "unpack_pictures", "inventory", "convert_weights", "fetch_weights"}
-    assert rules - online == OUTPUTS.keys() | SHARDED.keys()
+    assert rules - online == OUTPUTS.keys() | SHARDED.keys() | OPTIONAL.keys()
