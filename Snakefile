@@ -23,6 +23,7 @@ LIVE = str(config.pop("live", True)).lower() != "false"
 
 
 include: "rules/common.smk"
+include: "rules/keys.smk"
 include: "rules/container.smk"
 include: "rules/images.smk"
 include: "rules/lmdb.smk"

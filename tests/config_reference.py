@@ -27,7 +27,7 @@ all that a training reads is as before, it ends at once with what it had; so do 
 after each change. [What runs again, and why](reruns.md) has more.
 """
 COLUMNS = "| Key | What it is | Allowed | Default | A change makes again |\n| --- | --- | --- | --- | --- |"
-# The tuples of rules/common.smk that say which keys of a run a stage looks at, in the order of the stages.
+# The tuples of rules/keys.smk that say which keys of a run a stage looks at, in the order of the stages.
 STAGES = ("PATCH", "SOLVER", "TRAIN", "PREDICT", "MODEL", "LR_RANGE")
 REPORT = "the report alone"
 # For the other sections, by their longest prefix.
@@ -78,16 +78,14 @@ def page() -> str:
 
 @cache
 def stages_of() -> dict[str, list[str]]:
-    """The keys of a run that each stage looks at, as rules/common.smk has them."""
-    text = (ROOT / "rules" / "common.smk").read_text(encoding="utf-8")
+    """The keys of a run that each stage looks at, as rules/keys.smk has them."""
+    text = (ROOT / "rules" / "keys.smk").read_text(encoding="utf-8")
     found = {
         name: list(ast.literal_eval(value))
         for name, value in re.findall(r"^([A-Z_]+)_KEYS = (\([^()]*\))$", text, re.M)
     }
     if set(found) != set(STAGES):
-        raise AssertionError(
-            f"rules/common.smk has keys for {sorted(found)}, this page for {STAGES}"
-        )
+        raise AssertionError(f"rules/keys.smk has keys for {sorted(found)}, this page for {STAGES}")
     return found
 
 

@@ -36,7 +36,7 @@ def run(
 ) -> None:
     """Test the rates of one run; writes lr_range.csv and lr_range.json into `folder`.
 
-    `settings` are those of `LR_RANGE_KEYS` in rules/common.smk; `weights` holds one file or none.
+    `settings` are those of `LR_RANGE_KEYS` in rules/keys.smk; `weights` holds one file or none.
     """
     span = rate_range.Span(
         settings["lr_range_min"], settings["lr_range_max"], settings["lr_range_iters"]

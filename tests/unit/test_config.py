@@ -154,7 +154,7 @@ def test_several_nodes_want_the_torch_engine_on_the_host() -> None:
 
 def test_every_setting_of_a_run_reaches_a_stage() -> None:
     # A key that no stage is given would change nothing, and nobody would be told.
-    rules = (ROOT / "rules" / "common.smk").read_text(encoding="utf-8")
+    rules = (ROOT / "rules" / "keys.smk").read_text(encoding="utf-8")
     lists = re.findall(r"^[A-Z_]+_KEYS = \(([^)]*)\)", rules, re.M)
     given = {key for keys in lists for key in re.findall(r'"(\w+)"', keys)}
     keys = set(config.schema()["properties"]["train"]["properties"])

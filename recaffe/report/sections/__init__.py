@@ -4,7 +4,7 @@ A section is a module here and a template of the same name, parts/NAME.html.j2. 
 `TITLE` and `view(facts, album)`, which gives the template's variables beside the facts themselves, or
 None where the report has no such section. To add one, write the two files and put the module into `ORDER`;
 what it reads from the results comes with `collect.collect`, so that it is known which files the
-report follows from (REPORT_DATA and REPORT_RUN in rules/common.smk).
+report follows from (REPORT_DATA and REPORT_RUN in rules/keys.smk).
 """
 
 from __future__ import annotations
