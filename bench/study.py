@@ -8,8 +8,6 @@ bench/results/studies.csv, a row a training, and studies.md, a row a way of trai
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import statistics
 import subprocess
 import sys
@@ -20,7 +18,9 @@ from typing import Any
 from bench.measure import machine, write
 from recaffe import config as configs
 from recaffe import tables
+from recaffe.evaluate import groups
 from recaffe.files import write_text
+from recaffe.report import collect
 
 HERE = Path(__file__).parent
 CONFIGS = configs.ROOT / "config" / "studies"
@@ -40,10 +40,9 @@ def rows(study: str, results: Path) -> Iterator[dict[str, Any]]:
     classes = tables.rows(folder / "data" / "classes.csv")
     counts = {key: sum(int(c[key]) for c in classes) for key in ("train", "val", "test")}
     for name, run in config["runs"].items():
-        metrics = json.loads((folder / name / "metrics.json").read_text(encoding="utf-8"))
-        trained = json.loads((folder / name / "train.json").read_text(encoding="utf-8"))
-        with (folder / name / "benchmarks" / "train.tsv").open(encoding="utf-8", newline="") as f:
-            spent = list(csv.DictReader(f, delimiter="\t"))[-1]
+        metrics = collect.read_json(folder / name / "metrics.json")
+        trained = collect.read_json(folder / name / "train.json")
+        spent = collect.benchmark(folder / name / "benchmarks" / "train.tsv")
         yield {
             "study": study,
             "pictures": config["images"]["package"],
@@ -75,15 +74,15 @@ def way(run: dict[str, Any]) -> str:
 
 def table(found: list[dict[str, Any]]) -> str:
     """Markdown: mean ± sample standard deviation over the seeds of each way, both engines side by side."""
-    groups: dict[tuple[Any, ...], dict[str, list[dict[str, Any]]]] = {}
+    ways: dict[tuple[Any, ...], dict[str, list[dict[str, Any]]]] = {}
     for row in found:
         key = tuple(row[k] for k in ("pictures", "net", "way"))
-        groups.setdefault(key, {}).setdefault(row["engine"], []).append(row)
+        ways.setdefault(key, {}).setdefault(row["engine"], []).append(row)
     lines = [
         "| pictures | train / val / test | split | net | trained | side | iterations | test accuracy, torch | CPU s | test accuracy, caffe | CPU s |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for (pictures, net, trained), engines in groups.items():
+    for (pictures, net, trained), engines in ways.items():
         one = next(iter(engines.values()))[0]
         cells = [
             pictures, f"{one['train']} / {one['val']} / {one['test']}", one["split"], net, trained,
@@ -103,8 +102,9 @@ def spread(values: list[float]) -> str:
     """Percent as mean ± sample standard deviation, and of how many."""
     if not values:
         return ""
-    sd = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{sd} ({len(values)})"
+    found = groups.spread(values)
+    sd = f" ± {found.sd:.1f}" if found.n > 1 else ""
+    return f"{found.mean:.1f}{sd} ({found.n})"
 
 
 def gather(studies: list[str], results: Path, out: Path) -> None:

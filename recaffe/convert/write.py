@@ -17,7 +17,7 @@ from recaffe.convert import run
 from recaffe.convert.check import Blobs, Difference, compare, samples
 from recaffe.convert.module import Module, convert, deploy_layers
 from recaffe.errors import NetError
-from recaffe.extras import need
+from recaffe.extras import ONNX, need
 from recaffe.files import sha256, write_aside
 from recaffe.net import shapes
 from recaffe.net.weights import Weights, of_net
@@ -94,8 +94,7 @@ def onnx(net: pb.NetParameter, weights: Weights, out: Path, where: str, about: s
 
     Inputs and outputs are named after the blobs. Raises as `pytorch` does.
     """
-    library, runtime = need("onnx"), need("onnxruntime")
-    need("onnxscript")
+    library, runtime, _ = map(need, ONNX)
     module = convert(net, weights, where, about)
     with write_aside(out) as aside:
         with warnings.catch_warnings(action="ignore"):

@@ -133,8 +133,7 @@ def stages(results: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
         for path in sorted((folder / "benchmarks").glob("*.tsv"), key=lambda p: p.stat().st_mtime):
             if path.stem == "report":
                 continue
-            with path.open(encoding="utf-8", newline="") as f:
-                last = list(csv.DictReader(f, delimiter="\t"))[-1]
+            last = benchmark(path)
             seconds = float(last["s"])
             speed = ""
             if path.stem in pictures:
@@ -171,6 +170,12 @@ def _provenance(
 def _entries(path: Path) -> list[tuple[str, int]]:
     lines = path.read_text(encoding="utf-8").split("\n")
     return [(line.rpartition(" ")[0], int(line.rpartition(" ")[2])) for line in lines if line]
+
+
+def benchmark(path: Path) -> dict[str, str]:
+    """What Snakemake measured of a job, by its columns' names."""
+    with path.open(encoding="utf-8", newline="") as f:
+        return list(csv.DictReader(f, delimiter="\t"))[-1]
 
 
 def read_json(path: Path) -> dict[str, Any]:
