@@ -25,7 +25,7 @@ def test_a_ratio_is_the_others_time_by_ours() -> None:
     assert Row("s", "other", [1.0], [1.5], 2.0, "").line().endswith("NOT MET")
 
 
-@pytest.mark.parametrize("stage", ["data", "train"])
+@pytest.mark.parametrize("stage", ["data", "datalayer", "layers", "train"])
 def test_a_quick_bench_runs_to_its_table(stage: str, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     command = [sys.executable, "-m", "bench", stage, "--quick", "--runs", "1", "--out", str(out)]
@@ -36,6 +36,11 @@ def test_a_quick_bench_runs_to_its_table(stage: str, tmp_path: Path) -> None:
     assert any(line.startswith("# processor: ") for line in about)
     rows = list(csv.DictReader(lines[len(about) :]))
     assert tuple(rows[0]) == FIELDS
-    checked = {"data": "records equal, byte for byte", "train": "scores equal"}[stage]
+    checked = {
+        "data": "records equal, byte for byte",
+        "datalayer": "",
+        "layers": "the same 67 layers",
+        "train": "scores equal",
+    }[stage]
     assert checked in {row["checked"] for row in rows}
     assert all(float(row["ratio"]) > 0 for row in rows)
