@@ -87,7 +87,7 @@ def complete(config: Any) -> dict[str, Any]:
     _check_images(full["images"])
     _check_split(full["split"], full["images"])
     own = config.get("train") or {}
-    rows = sweeps.expand(config["runs"], full.pop("max_runs"))
+    rows = sweeps.expand(config["runs"], full.pop("max_runs"), max(1, full["split"]["folds"]))
     full["runs"] = {name: _run(name, own, row, full) for name, row in rows.items()}
     return full
 

@@ -25,19 +25,21 @@ _COMMON = ("train_val", "deploy", "train", "net", "model", "weights", "final", "
 Row = dict[str, Any]
 
 
-def expand(rows: Mapping[str, Row], most: int) -> dict[str, Row]:
+def expand(rows: Mapping[str, Row], most: int, folds: int = 1) -> dict[str, Row]:
     """Plain rows, in order: those with `sweep` or `seeds` become one for each combination.
 
     The last list changes fastest; seeds come last. `rows` have passed the schema. Raises `ConfigError`
-    for more than `most` rows, for a setting that is given twice, and for two runs of one name.
+    for more than `most` trainings, each row being one in each of the `folds`, for a setting that is given twice, and for two runs of one name.
     """
     axes = {name: _axes(name, row) for name, row in rows.items()}
     counts = {name: math.prod(len(axis) for axis in found.values()) for name, found in axes.items()}
-    if any(axes.values()) and sum(counts.values()) > most:
+    total = sum(counts.values()) * folds
+    if any(axes.values()) and total > most:
         largest = max(counts, key=lambda name: counts[name])
+        each = f" in {folds} folds" if folds > 1 else ""
         raise ConfigError(
-            f"`runs` stands for {sum(counts.values()):,} runs, more than max_runs ({most}); "
-            f"runs.{largest} alone for {counts[largest]:,}. Shorten its lists, or raise max_runs."
+            f"`runs` stands for {total:,} runs{each}, more than max_runs ({most}); "
+            f"runs.{largest} alone for {counts[largest] * folds:,}. Shorten its lists, or raise max_runs."
         )
     made: dict[str, Row] = {}
     origin: dict[str, str] = {}

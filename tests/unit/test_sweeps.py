@@ -109,6 +109,10 @@ def test_a_large_grid_wants_to_be_meant() -> None:
     assert len(names({"a": {"seeds": 201}}, max_runs=201)) == 201
     rows = {f"run{i}": {} for i in range(201)}
     assert len(names(rows)) == 201, "rows that are written out are meant"
+    seeds, split = {"a": {"seeds": 30}}, {"folds": 7}
+    with pytest.raises(ConfigError, match=r"210 runs in 7 folds, more than.*runs\.a alone for 210"):
+        names(seeds, split=split)
+    assert len(names(seeds, split=split, max_runs=210)) == 30
 
 
 @pytest.mark.parametrize(
