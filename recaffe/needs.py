@@ -34,6 +34,11 @@ def memory(megabytes: float, attempt: int, count: int = 0, kilobytes: float = 0)
     return round((megabytes + count * kilobytes / 1000) * growth(attempt))
 
 
+def training(batch_size: int, attempt: int = 1) -> int:
+    """Megabytes of a training: its libraries and weights, and what it holds of each picture of a batch."""
+    return memory(4000, attempt, batch_size, 30000)
+
+
 def minutes(base: float, attempt: int, count: float = 0, seconds: float = 0) -> int:
     """Minutes of an attempt, at most a day: a base, and so many seconds a picture."""
     return min(DAY, round((base + count * seconds / 60) * attempt))

@@ -22,9 +22,7 @@ rule lr_range:
         CONTAINER
     threads: lambda w: RUNS[w.run]["threads"]
     resources:
-        mem_mb=lambda w, attempt: needs.memory(
-            4000, attempt, RUNS[w.run]["batch_size"], kilobytes=30000
-        ),
+        mem_mb=lambda w, attempt: needs.training(RUNS[w.run]["batch_size"], attempt),
         runtime=lambda w, attempt: needs.minutes(
             20,
             attempt,
@@ -72,9 +70,7 @@ rule train:
         CONTAINER
     threads: lambda w: cores_of(w.run)
     resources:
-        mem_mb=lambda w, attempt: needs.memory(
-            4000, attempt, RUNS[w.run]["batch_size"], kilobytes=30000
-        ),
+        mem_mb=lambda w, attempt: needs.training(RUNS[w.run]["batch_size"], attempt),
         runtime=lambda w, attempt: needs.minutes(
             30, attempt, pictures_seen(w.run), seconds=0.2
         ),

@@ -12,14 +12,12 @@ from recaffe.doctor.result import About, Finding
 from recaffe.free_memory import free_memory
 
 _SHM = Path("/dev/shm")
-# What rules/train.smk asks a cluster for: MB, and kB for each picture of a batch.
-_BASE, _A_PICTURE = 4000, 30000
 
 
 def check(about: About) -> Iterator[Finding]:
     """memory, cores, shared memory."""
     free, whole = free_memory(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    wanted = 1e6 * max(needs.memory(_BASE, 1, run["batch_size"], _A_PICTURE) for run in about.runs)
+    wanted = 1e6 * max(needs.training(run["batch_size"]) for run in about.runs)
     said = f"{free / 1e9:,.1f} GB free of {whole / 1e9:,.1f} GB, limits of containers and jobs included"
     if free < wanted / 4:
         todo = (
