@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
     device = options.torch_device(args.gpu, args.threads)
     say("Use CPU." if device.type == "cpu" else f"Use GPU with device ID {device.index or 0}")
     feed = Feed(net, pb.TEST, 0, level=args.level, stages=tuple(net.state.stage))
-    built = Net(net, pb.TEST, feed.shapes)
+    built = Net(net, pb.TEST, feed.shapes, filled=False)
     built.load(options.weights_for(built.walked, args.weights))
     with explained_pass(built.walked, device, feed.batch_size, "batch_size of the data layer"):
         built.to(device)

@@ -229,6 +229,17 @@ def test_weights_of_another_shape_are_refused() -> None:
     assert net.blobs["conv"][1].tolist() == [1] * 5
 
 
+def test_a_net_whose_weights_follow_is_not_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    filled = build(f"{CONV} {FC}", pb.TEST)
+    source = {name: [b.detach().numpy() for b in blobs] for name, blobs in filled.blobs.items()}
+    for array in (a for blobs in source.values() for a in blobs):
+        array.setflags(write=False)  # as a mapped file's are
+    monkeypatch.setattr("recaffe.engines.torch.net.fill", lambda *_: pytest.fail("filled"))
+    empty = build(f"{CONV} {FC}", pb.TEST, filled=False)
+    empty.load(source)
+    assert torch.equal(empty(inputs())["fc"], filled(inputs())["fc"])
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     size=st.integers(1, 30),

@@ -48,7 +48,7 @@ class Scorer:
         check_shape(job, source, shape)
         self.top, self.batch_size, self.what = source.top[0], job.batch_size, what
         source.input_param.shape[0].dim[0] = job.batch_size
-        self.net = Net(param, pb.TEST, {self.top: (job.batch_size, *shape)})
+        self.net = Net(param, pb.TEST, {self.top: (job.batch_size, *shape)}, filled=bool(blob))
         if blob:
             self.net.load(weights.read(job.weights, self.net.layers))
         else:
