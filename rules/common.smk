@@ -19,7 +19,7 @@ from recaffe import (
 )
 from recaffe.engines.caffe import find
 from recaffe.errors import RecaffeError
-from recaffe.images import decoded, inventory
+from recaffe.images import decoded, inventory, record
 from recaffe.lmdb import shards
 from recaffe.packages.sets import SETS
 from recaffe.weights import source
@@ -162,7 +162,7 @@ def in_passing(value):
 # Settings of records, as the LMDB rules' param.
 LMDB_SETTINGS = as_param(
     stages.LMDB,
-    lmdb={k: v for k, v in CONFIG["lmdb"].items() if k not in ("shards", "scratch")},
+    lmdb=model.record_settings(CONFIG["lmdb"]),
     scan=CONFIG["scan"],
     seed=CONFIG["split"]["seed"],
 )

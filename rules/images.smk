@@ -100,10 +100,13 @@ rule scan:
         mem_mb=memory(2000, kilobytes=3),
         runtime=minutes(20, seconds=0.1),
     params:
-        settings=as_param(stages.SCAN, scan=CONFIG["scan"]),
+        settings=as_param(
+            stages.SCAN, scan=CONFIG["scan"], **record.seen_with(CONFIG["lmdb"])
+        ),
         pictures=PICTURES,
         rejected=beside("rejected.csv"),
-        # What it leaves for the LMDBs while it has a picture decoded is no result.
+        # What it leaves for the LMDBs while it has a picture decoded is no result. What it looks at itself
+        # is among the settings.
         lmdb=in_passing(CONFIG["lmdb"]),
     message:
         "Decoding every picture"

@@ -26,7 +26,7 @@ rule model:
             dataset=CONFIG["dataset"],
             title=CONFIG["title"],
             report={key: CONFIG["report"][key] for key in ("description", "note")},
-            lmdb={key: CONFIG["lmdb"][key] for key in model.RECORD},
+            lmdb=model.record_settings(CONFIG["lmdb"]),
             scan={key: CONFIG["scan"][key] for key in ("background", "max_pixels")},
             run=some(w.run, *MODEL_KEYS),
         ),

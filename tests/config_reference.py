@@ -42,6 +42,11 @@ AGAIN = {
     "lmdb": "lmdb and what follows",
     "lmdb.shards": "lmdb, with the same records",
     "lmdb.scratch": "nothing",
+    "lmdb.fast": "scan and what follows",
+    **{
+        f"lmdb.{key}": "lmdb and what follows; with lmdb.fast scan as well"
+        for key in ("width", "height", "mode")
+    },
     "train.test_crops": "predict and what follows",
     "train.lr_range": "lr_range, where there was none; the report",
     **{

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import stat
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from recaffe.errors import MachineError
 
@@ -22,6 +25,7 @@ FORMATS = (
     "SUN", "TGA", "TIFF", "WEBP",
 )  # fmt: skip
 _ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)  # orientations whose width is the file's height
 _BYTES_A_PIXEL = 24  # at most, while it is brought to upright RGB: four or five images of 4 bytes
 
 
@@ -44,10 +48,13 @@ class LargeError(RejectError):
 class Picture:
     """Decoded pixels and what the file was.
 
-    `rgb` is uint8, H×W×3, upright; `mode` is Pillow's name of the file's own pixel form.
+    `rgb` is uint8, H×W×3, upright; `width` and `height` are its sides in the file, which it may be
+    smaller than; `mode` is Pillow's name of the file's own pixel form.
     """
 
     rgb: np.ndarray
+    width: int
+    height: int
     format: str
     mode: str
     frames: int
@@ -75,14 +82,20 @@ def read(path: Path | str) -> bytes:
 
 
 def decode(
-    data: bytes, background: str = "#ffffff", max_pixels: int = 100_000_000, side: int = 0
+    data: bytes,
+    background: str = "#ffffff",
+    max_pixels: int = 100_000_000,
+    side: int | Callable[[int, int], tuple[int, int]] = 0,
 ) -> Picture:
     """Decode in full and bring to upright 8-bit RGB.
 
     EXIF orientation is applied; gray, palette and CMYK become RGB; transparency is laid over
     `background` (#rrggbb); 16-bit samples keep their upper 8 bits, as OpenCV's imread does; of an
-    animation the first frame counts. With `side`, a JPEG may come by 2, 4 or 8 smaller, its sides no
-    shorter than that: four times as fast, for who wants to show it.
+    animation the first frame counts.
+
+    With `side`, a JPEG may come by 2, 4 or 8 smaller, its sides no shorter than that; a function gives
+    the least width and height for the upright ones of the file. The decoder then leaves out the upper
+    frequencies of each block, but reads all of the file.
 
     Raises `RejectError` for anything that isn't a whole picture of at most `max_pixels` pixels, and
     `MachineError` where memory lacks for one.
@@ -97,9 +110,10 @@ def decode(
             if image.width * image.height > max_pixels:
                 raise LargeError(image.width, image.height, max_pixels)
             size = image.size
-            if side:
-                image.draft(None, (side, side))
+            drafted = _draft(image, side) if side else None
             image.load()
+            if drafted and image.size != drafted.size:
+                image = image.crop((0, 0, *drafted.size))
             orientation = image.getexif().get(_ORIENTATION, 1)
             if orientation != 1:  # for else a copy is made all the same, a tenth of the whole work
                 image = ImageOps.exif_transpose(image)
@@ -113,9 +127,31 @@ def decode(
             raise RejectError(
                 f"broken or truncated: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
             ) from None
-    return Picture(
-        rgb, kind, mode, int(frames), int(orientation) if orientation in range(1, 9) else 1
-    )
+    height, width = rgb.shape[:2]
+    width, height = drafted.whole if drafted else (width, height)
+    orientation = int(orientation) if orientation in range(1, 9) else 1
+    return Picture(rgb, width, height, kind, mode, int(frames), orientation)
+
+
+class _Drafted(NamedTuple):
+    """Width and height of what is to be taken of a smaller picture, and of the upright picture in the file."""
+
+    size: tuple[int, int]
+    whole: tuple[int, int]
+
+
+def _draft(
+    image: Image.Image, side: int | Callable[[int, int], tuple[int, int]]
+) -> _Drafted | None:
+    """Let a picture that isn't loaded yet come smaller; None if it can't."""
+    if not isinstance(image, JpegImageFile):
+        return None
+    turned = image.getexif().get(_ORIENTATION) in _TURNED
+    size = image.size[::-1] if turned else image.size
+    least = (side, side) if isinstance(side, int) else side(*size)
+    found = image.draft(None, least[::-1] if turned else least)
+    # A last column or row of which less than half is picture would stretch the rest.
+    return _Drafted((round(found[1][2]), round(found[1][3])), size) if found else None
 
 
 def _check_memory(width: int, height: int) -> None:

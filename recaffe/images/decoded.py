@@ -24,7 +24,8 @@ import PIL
 
 from recaffe import stages
 from recaffe.files import free_space, write_bytes
-from recaffe.images.record import record_pixels, record_size, shape
+from recaffe.images.decode import Picture
+from recaffe.images.record import record_pixels, record_size, seen_with, shape
 
 FOLDER, INDEX = ".decoded", "index.txt"
 _PIXELS = ("width", "height", "mode", "gray")  # of the config's `lmdb`
@@ -48,7 +49,7 @@ def recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
     """All that an image follows from, besides its picture. `settings` has `lmdb` and `scan` of the config."""
     return {
         "stages": [stages.SCAN, stages.LMDB],
-        "lmdb": {key: settings["lmdb"][key] for key in _PIXELS},
+        "lmdb": {key: settings["lmdb"][key] for key in _PIXELS} | seen_with(settings["lmdb"]),
         "background": settings["scan"]["background"],
         "opencv": cv2.__version__,
         "pillow": PIL.__version__,
@@ -63,9 +64,9 @@ def begin(folder: Path, settings: Mapping[str, Any], pictures: int) -> bool:
     return 0 < size <= min(_MOST, free_space(folder) // _SPARE)
 
 
-def keep(folder: Path, rgb: np.ndarray, lmdb_settings: dict[str, Any]) -> Place | None:
+def keep(folder: Path, picture: Picture, lmdb_settings: dict[str, Any]) -> Place | None:
     """Append a picture's image to this process's file; None where that can't be done."""
-    data = np.ascontiguousarray(record_pixels(rgb, lmdb_settings)).data.cast("B")
+    data = np.ascontiguousarray(record_pixels(picture, lmdb_settings)).data.cast("B")
     try:
         if folder not in _appended:
             folder.mkdir(parents=True, exist_ok=True)

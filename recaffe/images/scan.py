@@ -15,7 +15,8 @@ import numpy as np
 from recaffe.errors import DataError
 from recaffe.files import write_aside
 from recaffe.images import decoded, inventory, scanned
-from recaffe.images.decode import Picture, RejectError, decode, read
+from recaffe.images.decode import Picture, RejectError, read
+from recaffe.images.record import picture_of
 from recaffe.images.scanned import Seen
 from recaffe.pool import ordered_map, worker_pool
 from recaffe.progress import line, progress
@@ -41,8 +42,9 @@ def scan(
     """Decode each picture of the inventory; write manifest.csv and rejected.csv.
 
     A content that an earlier scan has seen isn't decoded again. With the config's `lmdb`, images of the
-    records that will be wanted are left for the LMDBs (`images.decoded`). Returns the counts. Raises `DataError` when the share of rejects is over
-    `settings["max_rejects"]`; rejected.csv is written all the same.
+    records that will be wanted are left for the LMDBs (`images.decoded`); with its `fast`, JPEGs are
+    looked at as they come from the decoder for those. Returns the counts. Raises `DataError` when the
+    share of rejects is over `settings["max_rejects"]`; rejected.csv is written all the same.
     """
     rows = inventory.read(inventory_file)
     good, bad = [], []
@@ -79,7 +81,7 @@ def _seen(
     lmdb: dict[str, Any] | None,
 ) -> list[Seen]:
     """What is to be said of each row's picture; what was seen is remembered in the folder."""
-    memory, recipe = folder / scanned.NAME, scanned.recipe(settings)
+    memory, recipe = folder / scanned.NAME, scanned.recipe(settings, lmdb or {})
     known = scanned.known(memory, recipe)
     new = [row for row in rows if row["sha256"] not in known]
     if len(new) < len(rows):
@@ -87,10 +89,11 @@ def _seen(
     said: dict[int, Seen] = {}
     images, kept = folder / decoded.FOLDER, dict[str, decoded.Place | None]()
     both = {"scan": settings, "lmdb": lmdb}
-    keep = (images, lmdb) if lmdb and decoded.begin(images, both, len(new)) else None
+    keep = images if lmdb and decoded.begin(images, both, len(new)) else None
     try:
         with worker_pool(threads) as pool:
-            looks = ordered_map(pool, partial(look, settings=settings, keep=keep), new)
+            work = partial(look, settings=settings, lmdb=lmdb, keep=keep)
+            looks = ordered_map(pool, work, new)
             for row, (seen, of_content, place) in zip(
                 new, progress(looks, len(new), "scan", "img"), strict=True
             ):
@@ -109,12 +112,13 @@ def _seen(
 def look(
     row: dict[str, str],
     settings: dict[str, Any],
-    keep: tuple[Path, dict[str, Any]] | None = None,
+    lmdb: dict[str, Any] | None = None,
+    keep: Path | None = None,
 ) -> tuple[Seen, bool, decoded.Place | None]:
     """What the manifest says of one picture, or the reason why it is rejected.
 
     Also whether that follows from the content alone, as its SHA-256 in the row names it; and where the
-    image of its record is, if `keep` (a folder, and the config's `lmdb`) wants one.
+    image of its record for `lmdb` is, if one is to be left in the folder `keep`.
     """
     try:
         data = read(Path(row["root"]) / row["path"])
@@ -123,10 +127,10 @@ def look(
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         return "changed while the scan ran; run the same command again", False, None
     try:
-        picture = decode(data, settings["background"], settings["max_pixels"])
+        picture = picture_of(data, settings, lmdb or {})
     except RejectError as error:
         return str(error), True, None
-    return describe(picture), True, decoded.keep(keep[0], picture.rgb, keep[1]) if keep else None
+    return describe(picture), True, decoded.keep(keep, picture, lmdb) if keep and lmdb else None
 
 
 def name_problem(path: str) -> str:
@@ -149,8 +153,8 @@ def describe(picture: Picture) -> dict[str, Any]:
         "thumb": cv2.resize(small, (4, 4), interpolation=cv2.INTER_AREA).tobytes().hex(),
         "format": picture.format,
         "mode": picture.mode,
-        "width": width,
-        "height": height,
+        "width": picture.width,
+        "height": picture.height,
         "frames": picture.frames,
         "orientation": picture.orientation,
     }

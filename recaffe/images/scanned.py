@@ -20,14 +20,16 @@ import PIL
 
 from recaffe import stages
 from recaffe.files import write_bytes
+from recaffe.images.record import seen_with
 
 NAME = ".scanned.txt"
 Seen = dict[str, Any] | str  # what the manifest says of a picture, or why it is rejected
 
 
-def recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
+def recipe(settings: Mapping[str, Any], lmdb: Mapping[str, Any]) -> dict[str, Any]:
     """All that is seen in a picture follows from, besides its bytes. `settings` are the config's scan."""
     return {
+        **seen_with(lmdb),
         "stage": stages.SCAN,
         "background": settings["background"],
         "max_pixels": settings["max_pixels"],

@@ -18,8 +18,8 @@ import numpy as np
 from recaffe.errors import DataError, MachineError
 from recaffe.files import file_too_large, write_aside
 from recaffe.images import decoded
-from recaffe.images.decode import RejectError, decode, read
-from recaffe.images.record import record_pixels, record_size
+from recaffe.images.decode import Picture, RejectError, read
+from recaffe.images.record import picture_of, record_pixels, record_size
 from recaffe.images.split import record_key, shard_of
 from recaffe.lmdb.read import count as count_records
 from recaffe.lmdb.read import first_shape
@@ -107,17 +107,17 @@ def to_datum(
         data = read(path)
         if entry.picture and hashlib.sha256(data).hexdigest() != entry.picture:
             raise DataError(f"{path} changed since it was scanned. Run the same command again.")
-        picture = decode(data, scan_settings["background"], scan_settings["max_pixels"])
+        picture = picture_of(data, scan_settings, lmdb_settings)
     except RejectError as error:
         raise DataError(
             f"{path} was fine when it was scanned, and now: {error}. Run the same command again."
         ) from error
-    return serialised(picture.rgb, entry.label, lmdb_settings)
+    return serialised(picture, entry.label, lmdb_settings)
 
 
-def serialised(rgb: np.ndarray, label: int, settings: dict[str, Any]) -> bytes:
-    """Upright RGB → the Datum, as `settings` (the config's `lmdb`) want it."""
-    return _serialised(record_pixels(rgb, settings), label, settings)
+def serialised(picture: Picture, label: int, settings: dict[str, Any]) -> bytes:
+    """What `picture_of` gave → the Datum, as `settings` (the config's `lmdb`) want it."""
+    return _serialised(record_pixels(picture, settings), label, settings)
 
 
 def _serialised(image: np.ndarray, label: int, settings: dict[str, Any]) -> bytes:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 NOTE, CARD = "model.json", "README.md"
 NET, WEIGHTS, MEAN, LABELS = (
     "deploy.prototxt",
@@ -18,5 +21,12 @@ FILES = (*PARTS, NOTE, CARD, *EXAMPLES)
 ONNX = "model.onnx"
 # Of the config's `lmdb`: what a record follows from.
 RECORD = ("width", "height", "mode", "gray", "encoded")
+# The same, where it is on: what was made before it was known still stands without it.
+RECORD_LATER = ("fast",)
 # Raised when a reader of the number before would misread the folder.
 FORMAT = 1
+
+
+def record_settings(lmdb: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record follows from, of the config's `lmdb`."""
+    return {k: lmdb[k] for k in RECORD} | {k: lmdb[k] for k in RECORD_LATER if lmdb.get(k)}

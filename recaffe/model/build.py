@@ -26,9 +26,9 @@ from recaffe.model import (
     NET,
     NOTE,
     PARTS,
-    RECORD,
     WEIGHTS,
     card,
+    record_settings,
 )
 from recaffe.net import graph
 from recaffe.net.parse import read_net
@@ -89,7 +89,7 @@ def _note(run: Path, data: Path, settings: dict[str, Any]) -> dict[str, Any]:
         "preprocessing": {
             "background": settings["scan"]["background"],
             "max_pixels": settings["scan"]["max_pixels"],
-            "record": {key: settings["lmdb"][key] for key in RECORD},
+            "record": record_settings(settings["lmdb"]),
             "channels": "gray" if settings["lmdb"]["gray"] else "BGR",
             "mean": row["mean"],
             "crop_size": row["crop_size"],

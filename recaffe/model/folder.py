@@ -14,7 +14,7 @@ from recaffe import config as configs
 from recaffe.engines.base import PredictJob
 from recaffe.errors import DataError
 from recaffe.files import sha256
-from recaffe.model import FORMAT, LABELS, MEAN, NET, NOTE, PARTS, RECORD, WEIGHTS
+from recaffe.model import FORMAT, LABELS, MEAN, NET, NOTE, PARTS, RECORD, RECORD_LATER, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,10 @@ def _validator() -> jsonschema.Draft202012Validator:
     of = {name: keys[name]["properties"] for name in ("lmdb", "scan", "train")}
     number = {"type": "number", "minimum": -65536, "maximum": 65536}
     rules = {
-        "record": _all_of({key: of["lmdb"][key] for key in RECORD}),
+        "record": {
+            **_all_of({key: of["lmdb"][key] for key in (*RECORD, *RECORD_LATER)}),
+            "required": list(RECORD),
+        },
         "background": of["scan"]["background"],
         "max_pixels": of["scan"]["max_pixels"],
         "crop_size": {**of["train"]["crop_size"], "maximum": 65536},

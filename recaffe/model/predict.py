@@ -15,7 +15,8 @@ import numpy as np
 
 from recaffe.errors import DataError
 from recaffe.images import inventory
-from recaffe.images.decode import RejectError, decode, read
+from recaffe.images.decode import RejectError, read
+from recaffe.images.record import picture_of
 from recaffe.lmdb.datum import parse_datum, pixels
 from recaffe.lmdb.write import serialised
 from recaffe.model.classifier import Classifier
@@ -59,8 +60,8 @@ def record_of(path: str, rules: dict[str, Any]) -> np.ndarray:
 
 def record_of_bytes(data: bytes, rules: dict[str, Any]) -> np.ndarray:
     """`record_of` for the content of a picture's file."""
-    picture = decode(data, rules["background"], rules["max_pixels"])
-    return pixels(parse_datum(serialised(picture.rgb, 0, rules["record"])))
+    picture = picture_of(data, rules, rules["record"])
+    return pixels(parse_datum(serialised(picture, 0, rules["record"])))
 
 
 def classify(

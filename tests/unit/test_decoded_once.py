@@ -66,13 +66,13 @@ def built(root: Path, data: Path, lmdb: dict[str, Any], threads: int = 1) -> dic
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One for each picture that an LMDB decodes from now on."""
     seen: list[int] = []
-    real = write.decode
+    real = write.picture_of
 
     def counted(*args: Any) -> Any:
         seen.append(1)
         return real(*args)
 
-    monkeypatch.setattr(write, "decode", counted)
+    monkeypatch.setattr(write, "picture_of", counted)
     return seen
 
 

@@ -148,12 +148,22 @@ def shipped(folder: Path, rules: dict[str, Any], mean_file: np.ndarray) -> Modul
 
 
 @pytest.mark.parametrize("mode", ["warp", "crop", "fill", "half_crop"])
-@pytest.mark.parametrize(("gray", "encoded"), [(False, "none"), (True, "png"), (False, "jpg")])
+@pytest.mark.parametrize(
+    ("gray", "encoded", "fast"),
+    [(False, "none", False), (True, "png", False), (False, "jpg", False), (False, "none", True), (True, "png", True)],
+)  # fmt: skip
 def test_records_are_those_of_the_lmdb_also_in_the_examples(
-    mode: str, gray: bool, encoded: str, tmp_path: Path
+    mode: str, gray: bool, encoded: str, fast: bool, tmp_path: Path
 ) -> None:
     names = odd_pictures(tmp_path / "odd")
-    record = {"width": 12, "height": 10, "mode": mode, "gray": gray, "encoded": encoded}
+    record = {
+        "width": 12,
+        "height": 10,
+        "mode": mode,
+        "gray": gray,
+        "encoded": encoded,
+        "fast": fast,
+    }
     config = configs.complete({"dataset": "d", "images": "x", "runs": {"a": {"mean": "file"}}, "lmdb": record, "scan": {"background": "#204060"}})  # fmt: skip
     (tmp_path / "list.txt").write_text("".join(f"{name} 0\n" for name in names))
     write(tmp_path / "list.txt", str(tmp_path / "odd"), tmp_path / "lmdb", config, 0, 1)
@@ -173,7 +183,9 @@ def test_records_are_those_of_the_lmdb_also_in_the_examples(
             filling = transform.start(0, 1, range(1), Buffers())
             filling.add(wanted)
             blob = filling.done().floats(CPU, Buffers()).numpy()
-            assert (example.blob(path) == blob).all(), entry.path
+            # Of a mean, one more or less; of values that are not averaged, nothing.
+            apart = np.abs(example.blob(path) - blob).max()
+            assert apart <= (1.001 * rules["scale"] if fast else 0), entry.path
 
 
 def test_stretching_without_opencv_is_opencvs_to_the_bit(tmp_path: Path) -> None:
@@ -329,6 +341,12 @@ def edit(**changes: Any):
     return write_note
 
 
+def odd_rule(model: Path) -> None:
+    note = json.loads((model / NOTE).read_text(encoding="utf-8"))
+    note["preprocessing"]["record"]["fast"] = "yes"
+    (model / NOTE).write_text(json.dumps(note))
+
+
 DAMAGE = {
     "nothing there": (shutil.rmtree, "doesn't exist"),
     "no note": (lambda m: (m / NOTE).unlink(), "holds no model: there is no model.json"),
@@ -336,6 +354,7 @@ DAMAGE = {
     **{f"{name} damaged": (flip_a_byte(name), f"{name} is damaged") for name in PARTS},
     "note cut short": (lambda m: (m / NOTE).write_text('{"format": 1'), "isn't as recaffe writes it"),
     "another JSON": (lambda m: (m / NOTE).write_text("[]"), "isn't as recaffe writes it"),
+    "an odd rule": (odd_rule, "preprocessing.record.fast: 'yes' is not"),
     "no rules": (edit(preprocessing={}), "isn't as recaffe writes it"),
     "a later recaffe's": (edit(format=2, preprocessing={}), "format 2, and this recaffe reads 1"),
 }  # fmt: skip

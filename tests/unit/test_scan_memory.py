@@ -27,13 +27,13 @@ def pictures(tmp_path: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The contents that are decoded from now on."""
     seen: list[bytes] = []
-    real = scan.decode
+    real = scan.picture_of
 
     def counted(data: bytes, *args: Any) -> Any:
         seen.append(data)
         return real(data, *args)
 
-    monkeypatch.setattr(scan, "decode", counted)
+    monkeypatch.setattr(scan, "picture_of", counted)
     return seen
 
 
@@ -94,7 +94,7 @@ def test_a_stopped_scan_goes_on_where_it_was(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = look(pictures, tmp_path / "whole")
-    real, count = scan.decode, 0
+    real, count = scan.picture_of, 0
 
     def stopped(*args: Any) -> Any:
         nonlocal count
@@ -103,7 +103,7 @@ def test_a_stopped_scan_goes_on_where_it_was(
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(scan, "decode", stopped)
+    monkeypatch.setattr(scan, "picture_of", stopped)
     with pytest.raises(KeyboardInterrupt):
         look(pictures, tmp_path / "data")
     assert look(pictures, tmp_path / "data") == whole

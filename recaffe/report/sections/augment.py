@@ -9,7 +9,8 @@ import numpy as np
 
 from recaffe.augment import Augment
 from recaffe.images import changed
-from recaffe.images.decode import RejectError, decode, read
+from recaffe.images.decode import RejectError, read
+from recaffe.images.record import picture_of
 from recaffe.lmdb.datum import parse_datum, pixels
 from recaffe.lmdb.write import serialised
 from recaffe.report.album import Album, small
@@ -48,12 +49,12 @@ def view(facts: dict[str, Any], album: Album) -> dict[str, Any] | None:
 def _record(facts: dict[str, Any]) -> np.ndarray | None:
     """The first training picture as its record, uint8 C×H×W."""
     path = Path(facts["lists"]["root"]) / facts["train"][0][0]
-    scan = facts["config"]["scan"]
+    scan, lmdb = facts["config"]["scan"], facts["config"]["lmdb"]
     try:
-        rgb = decode(read(path), scan["background"], scan["max_pixels"]).rgb
+        picture = picture_of(read(path), scan, lmdb)
     except RejectError:
         return None
-    return pixels(parse_datum(serialised(rgb, 0, facts["config"]["lmdb"])))
+    return pixels(parse_datum(serialised(picture, 0, lmdb)))
 
 
 def _versions(record: np.ndarray | None, augment: Augment) -> list[str]:
