@@ -43,13 +43,12 @@ for path in sorted(Path(sys.argv[1]).rglob("*.jpg")):
 _LMDB = f"""
 import sys
 from pathlib import Path
-from recaffe.images.scan import read_manifest
+from recaffe.images.scan import contents
 from recaffe.lmdb.update import update
 {_SETTINGS}
 list_file, root, out, store, manifest, kept = sys.argv[1:]
-rows = read_manifest(Path(manifest))
 update(Path(list_file), root, Path(out), Path(store), settings, 0, {CORES},
-       {{str(Path(row["root"]) / row["path"]): row["sha256"] for row in rows}}, kept=Path(kept))
+       contents(Path(manifest)), kept=Path(kept))
 """
 _MEAN = """
 import sys

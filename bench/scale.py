@@ -28,6 +28,7 @@ import numpy as np
 
 from recaffe import config, mean
 from recaffe.images import inventory, scan, split
+from recaffe.lmdb.entries import Entries, read_list
 from recaffe.lmdb.update import update
 
 COUNTS = (10**6, 10**8, 10**10)
@@ -97,7 +98,7 @@ def measure(folder: Path, pictures: int, rows: int) -> dict[str, Cost]:
     shares = {**settings["split"], "val": 0.2, "test": 0.2}
     chosen = {"split": shares, "scan": settings["scan"]}
     split.write(manifest, table, bad, lists, chosen)
-    found = {str(Path(r["root"]) / r["path"]): r["sha256"] for r in scan.read_manifest(manifest)}
+    found = list(scan.contents(manifest))
     count = len((lists / "train.txt").read_text().splitlines())
     root = next(iter(scan.read_manifest(manifest)))["root"]
     out = folder / "train_lmdb"
@@ -110,18 +111,19 @@ def measure(folder: Path, pictures: int, rows: int) -> dict[str, Cost]:
         per_row[size] = (
             spent(split.write, folder / "many.csv", table, bad, lists, chosen),
             spent(scan.read_manifest, folder / "many.csv"),
+            spent(entries_of, folder / "many.txt", root, folder / "many.csv"),
         )
-    cut, read = (
+    cut, read, entry = (
         [(b - a) / rows for a, b in zip(per_row[rows][i], per_row[2 * rows][i], strict=True)]
-        for i in (0, 1)
+        for i in range(3)
     )
     return {
         # Its rows are held as the manifest's are.
         "inventory": Cost(listed[0] / pictures, read[1], table.stat().st_size / pictures),
         "scan": Cost(scanned[0] / pictures, read[1], manifest.stat().st_size / pictures),
         "split": Cost(cut[0], cut[1], 50),
-        "a row of the manifest, in each LMDB job": Cost(read[0], read[1]),
-        "lmdb": Cost(written[0] / count, read[1], RECORD_BYTES),
+        "a row of list and manifest, in each LMDB job": Cost(entry[0]),
+        "lmdb": Cost(written[0] / count, entry[1], RECORD_BYTES),
         "mean": Cost(averaged[0] / count),
     }
 
@@ -131,17 +133,16 @@ def plan(count: int, costs: dict[str, Cost], nodes: int, cores: int) -> None:
     shards = max(1, count // SHARD)
     jobs = 3 * shards  # train, val and test
     pictures, records = count * PICTURE_BYTES, count * RECORD_BYTES
-    row = costs["a row of the manifest, in each LMDB job"]
+    row = costs["a row of list and manifest, in each LMDB job"]
     cpu = {name: cost.seconds * count for name, cost in costs.items()}
-    held = row.memory * count
+    held = costs["scan"].memory * count
+    of_shard = costs["lmdb"].memory * count / shards
     stages = {
         "inventory": Stage(cpu["inventory"], memory=held, read=pictures),
         "scan": Stage(cpu["scan"], 1, cores, held, pictures),
         "split": Stage(cpu["split"], 1, memory=costs["split"].memory * count),
-        "lmdb": Stage(cpu["lmdb"], jobs, cores * min(jobs, nodes), held, pictures),
-        "… its jobs' reading of the manifest": Stage(
-            row.seconds * count * jobs, 0, min(jobs, nodes)
-        ),
+        "lmdb": Stage(cpu["lmdb"], jobs, cores * min(jobs, nodes), of_shard, pictures),
+        "… its jobs' reading of the tables": Stage(row.seconds * count * jobs, 0, min(jobs, nodes)),
         "mean": Stage(cpu["mean"], shards, min(shards, nodes), read=records),
         "train, on 8 GPUs": Stage(count * EPOCHS / GPU_RATE, 1, 8, read=records * EPOCHS),
     }
@@ -203,17 +204,24 @@ def write_pictures(folder: Path, count: int) -> None:
 
 
 def repeat(manifest: Path, out: Path, count: int) -> None:
-    """A manifest of so many rows, each of a picture of its own."""
+    """A manifest of so many rows, each of a picture of its own, and the list of them all beside it."""
     rng = np.random.default_rng(1)
     rows = scan.read_manifest(manifest)
+    names = [f"{i}_{rows[i % len(rows)]['path']}" for i in range(count)]
+    out.with_suffix(".txt").write_text("".join(f"{name} 0\n" for name in names), encoding="utf-8")
     with out.open("w", encoding="utf-8", newline="") as f:
         table = csv.DictWriter(f, scan.MANIFEST, lineterminator="\n")
         table.writeheader()
-        for i in range(count):
+        for i, path in enumerate(names):
             row = dict(rows[i % len(rows)])
             for name in ("sha256", "pixels", "phash", "thumb"):
                 row[name] = rng.bytes(math.ceil(len(row[name]) / 2)).hex()[: len(row[name])]
-            table.writerow({**row, "path": f"{i}_{row['path']}"})
+            table.writerow({**row, "path": path})
+
+
+def entries_of(list_file: Path, root: str, manifest: Path) -> Entries:
+    """What an LMDB job holds of each of its records."""
+    return read_list(list_file, 0).with_digests(root, scan.contents(manifest))
 
 
 if __name__ == "__main__":

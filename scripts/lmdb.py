@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 from recaffe.files import write_json
-from recaffe.images import decoded
-from recaffe.images.scan import read_manifest
+from recaffe.images import decoded, scan
 from recaffe.lmdb import shards
 from recaffe.lmdb.update import update
 from recaffe.script import script
@@ -13,7 +12,6 @@ from recaffe.script import script
 with script(snakemake.log[0]):
     settings = json.loads(snakemake.params.settings)
     lists = json.loads(Path(snakemake.input.lists).read_text(encoding="utf-8"))
-    rows = read_manifest(Path(snakemake.input.manifest))
     shard = tuple(snakemake.params.shard)
     store = Path(snakemake.params.store)
     for folder in (store.parent, store.parent.with_name("shards")):
@@ -26,7 +24,7 @@ with script(snakemake.log[0]):
         settings,
         settings["seed"],
         snakemake.threads,
-        {str(Path(row["root"]) / row["path"]): row["sha256"] for row in rows},
+        scan.contents(Path(snakemake.input.manifest)),
         shard,
         snakemake.params.scratch,
         Path(snakemake.input.manifest).with_name(decoded.FOLDER),

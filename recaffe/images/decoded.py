@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,7 +58,7 @@ def recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def begin(folder: Path, settings: Mapping[str, Any], pictures: int) -> bool:
     """Whether images of so many pictures more should be kept in the folder; what is of no use there goes."""
-    if not places(folder, settings):
+    if next(places(folder, settings), None) is None:
         discard(folder)
     size = pictures * record_size(dict(settings["lmdb"]))
     return 0 < size <= min(_MOST, free_space(folder) // _SPARE)
@@ -98,23 +98,27 @@ def finish(folder: Path, settings: Mapping[str, Any], kept: Mapping[str, Place |
         if kept:
             discard(folder)
         return
-    found = {**places(folder, settings), **kept}
+    found = {**{digest.hex(): p for digest, p in places(folder, settings)}, **kept}
     lines = [json.dumps({"recipe": recipe(settings)}, sort_keys=True)]
     lines += [f"{sha} {Path(p.file).name} {p.offset} {p.check}" for sha, p in found.items() if p]
     with suppress(OSError):
         write_bytes(folder / INDEX, ("\n".join(lines) + "\n").encode())
 
 
-def places(folder: Path, settings: Mapping[str, Any]) -> dict[str, Place]:
-    """Where images are, by the SHA-256 of the picture's file; {} if they are of another recipe."""
-    found: dict[str, Place] = {}
-    with suppress(OSError, ValueError):
-        first, *lines = (folder / INDEX).read_text(encoding="utf-8").splitlines()
-        if json.loads(first) == {"recipe": recipe(settings)}:
-            for line in lines:
-                sha, name, offset, check = line.split(" ")
-                found[sha] = Place(str(folder / name), int(offset), int(check))
-    return found
+def places(folder: Path, settings: Mapping[str, Any]) -> Iterator[tuple[bytes, Place]]:
+    """Where images are, each with the SHA-256 of the picture's file; none if they are of another recipe."""
+    files: dict[str, str] = {}
+    with suppress(OSError, ValueError), (folder / INDEX).open(encoding="utf-8") as lines:
+        if json.loads(next(lines, "")) != {"recipe": recipe(settings)}:
+            return
+        for line in lines:
+            sha, name, offset, check = line.split(" ")
+            if name not in files:
+                files[name] = str(folder / name)
+            place = Place(files[name], int(offset), int(check))
+            if not (0 <= place.offset < 1 << 63 and 0 <= place.check < 1 << 32):
+                raise ValueError(line)
+            yield bytes.fromhex(sha), place
 
 
 def image(place: Place, lmdb_settings: dict[str, Any]) -> np.ndarray | None:

@@ -17,7 +17,7 @@ from recaffe.errors import DataError
 from recaffe.files import write_aside, write_bytes
 from recaffe.lmdb import read, records
 from recaffe.lmdb.update import link
-from recaffe.lmdb.write import RECORDS_A_COMMIT, cant_write
+from recaffe.lmdb.write import BYTES_A_COMMIT, cant_write
 from recaffe.progress import progress
 
 
@@ -82,10 +82,12 @@ def _append(env: lmdb.Environment, parts: Sequence[Path], count: int, out: Path)
     pairs = progress(_records(parts), count, f"merge {out.name}", "img")
     more = True
     while more:
+        room = BYTES_A_COMMIT
         with env.begin(write=True) as txn:
-            for n, (key, value) in enumerate(pairs, 1):
+            for key, value in pairs:
                 txn.put(key, value, append=True)
-                if n == RECORDS_A_COMMIT:
+                room -= len(value)
+                if room <= 0:
                     break
             else:
                 more = False

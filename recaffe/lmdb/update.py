@@ -15,7 +15,7 @@ import hashlib
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -31,17 +31,10 @@ from recaffe.errors import DataError, MachineError, is_out_of_memory
 from recaffe.files import explain_os_error, write_aside
 from recaffe.images import decoded
 from recaffe.lmdb import read, records
+from recaffe.lmdb.entries import Entries, read_list
 from recaffe.lmdb.records import Record, UnknownError
 from recaffe.lmdb.room import Disk, Needs, used_pages
-from recaffe.lmdb.write import (
-    Entry,
-    cant_write,
-    read_list,
-    to_datum,
-    with_digests,
-    workers,
-    write,
-)
+from recaffe.lmdb.write import build, cant_write, to_datum, workers
 from recaffe.pool import ordered_map, worker_pool
 from recaffe.progress import line, progress
 from recaffe.proto import caffe_pb2 as pb
@@ -63,7 +56,7 @@ def update(
     settings: dict[str, Any],
     seed: int,
     threads: int,
-    pictures: Mapping[str, str],
+    pictures: Iterable[tuple[str, str]],
     shard: tuple[int, int] = (0, 1),
     scratch: str = "",
     kept: Path | None = None,
@@ -74,14 +67,14 @@ def update(
     LMDB writes there, and the file is moved to the store when it is right: for disks that machines share.
     `kept` is the folder where a scan may have left images (`images.decoded`).
 
-    `pictures` gives the SHA-256 of each picture's file by path, root included. A record whose
+    `pictures` has the path, root included, and the SHA-256 of each picture's file. A record whose
     picture and label are as before is kept; one whose picture the LMDB has under another key or
     label is copied; all others are decoded. Every record is then read and hashed. Raises `DataError`
     for a picture that can't be decoded or isn't the one that was scanned, `MachineError` when
     the disk is full or another process works on the store; the store then keeps its old content.
     """
-    places = decoded.places(kept, settings) if kept else {}
-    entries = with_digests(read_list(list_file, seed, shard), root, pictures, places)
+    places = decoded.places(kept, settings) if kept else ()
+    entries = read_list(list_file, seed, shard).with_digests(root, pictures, places)
     recipe = _recipe(settings)
     with _alone(store):
         _clear(store, out)
@@ -94,7 +87,7 @@ def update(
                 for name in (records.NEXT, records.TABLE, _DATA):
                     (work / name).unlink(missing_ok=True)
                 new = work / out.name
-                write(list_file, root, new, settings, seed, threads, pictures, shard, places)
+                build(entries, root, new, settings, threads)
                 os.replace(new / _DATA, work / _DATA)
                 found = dict(read.digests(work))
                 table = {e.key: Record(e.picture, e.label, found[e.key]) for e in entries}
@@ -150,7 +143,7 @@ def _recipe(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _change(
     store: Path,
-    entries: list[Entry],
+    entries: Entries,
     root: str,
     settings: dict[str, Any],
     threads: int,

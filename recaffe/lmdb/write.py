@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,78 +19,15 @@ from recaffe.files import file_too_large, write_aside
 from recaffe.images import decoded
 from recaffe.images.decode import Picture, RejectError, read
 from recaffe.images.record import picture_of, record_pixels, record_size
-from recaffe.images.split import record_key, shard_of
+from recaffe.lmdb.entries import Entry, read_list
 from recaffe.lmdb.read import count as count_records
 from recaffe.lmdb.read import first_shape
 from recaffe.pool import ordered_map, worker_pool
 from recaffe.progress import progress
 from recaffe.proto import caffe_pb2 as pb
 
-RECORDS_A_COMMIT = 1000  # as convert_imageset
+BYTES_A_COMMIT = 1 << 25  # LMDB keeps the records of a transaction in memory
 _PAGE = 4096
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One list line with the key of its record, and the SHA-256 of its file where that is known.
-
-    `place` is where the scan has left the record's image, if it has.
-    """
-
-    key: str
-    path: str
-    label: int
-    picture: str = ""
-    place: decoded.Place | None = None
-
-
-def read_list(path: Path | str, seed: int, shard: tuple[int, int] = (0, 1)) -> list[Entry]:
-    """A list file that recaffe wrote, with its keys, in key order.
-
-    `shard` (index, number of shards) takes only the records of that shard.
-    """
-    index, shards = shard
-    seen: Counter[str] = Counter()
-    entries = []
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 ({error}). Remove it and run again.") from error
-    for number, line in enumerate(lines, 1):
-        if not line:
-            continue
-        name, _, label = line.rpartition(" ")
-        if not name or not (label.isascii() and label.isdigit() and len(label) < 10):
-            raise DataError(f"{path}, line {number}: {line!r} is not `path label`.")
-        entries.append(Entry(record_key(name, seed, seen[name]), name, int(label)))
-        seen[name] += 1
-    if shards > 1:
-        entries = [e for e in entries if shard_of(e.key, shards) == index]
-    return sorted(entries, key=lambda e: e.key)
-
-
-def with_digests(
-    entries: list[Entry],
-    root: str,
-    pictures: Mapping[str, str],
-    places: Mapping[str, decoded.Place] | None = None,
-) -> list[Entry]:
-    """The entries with the SHA-256 of their files, which `pictures` gives by path, root included.
-
-    And with the place of their images, which `places` gives by that digest.
-    """
-    where = places or {}
-    try:
-        shas = [pictures[str(Path(root) / e.path)] for e in entries]
-        return [
-            replace(e, picture=sha, place=where.get(sha))
-            for e, sha in zip(entries, shas, strict=True)
-        ]
-    except KeyError as error:
-        raise DataError(
-            f"{error.args[0]} stands in a list but not in the manifest. Remove manifest.csv and run "
-            "the same command again."
-        ) from error
 
 
 def to_datum(
@@ -141,20 +77,22 @@ def write(
     settings: dict[str, Any],
     seed: int,
     threads: int,
-    pictures: Mapping[str, str] | None = None,
-    shard: tuple[int, int] = (0, 1),
-    places: Mapping[str, decoded.Place] | None = None,
 ) -> int:
-    """Build the LMDB folder `out` aside, check it, rename it. Returns the number of records.
+    """`build` from a list. Returns the number of records."""
+    entries = read_list(list_file, seed)
+    build(entries, root, out, settings, threads)
+    return len(entries)
 
-    `settings` is the whole config (`lmdb` and `scan` are used), `pictures` and `places` as
-    in `with_digests`, `shard` as in `read_list`.
+
+def build(
+    entries: Sequence[Entry], root: str, out: Path, settings: dict[str, Any], threads: int
+) -> None:
+    """Build the LMDB folder `out` of entries in key order: aside, check it, rename it.
+
+    `settings` is the whole config (`lmdb` and `scan` are used).
     Raises `DataError` for a picture that can't be decoded, `MachineError` when the disk is full.
     """
     shape, scan_settings = settings["lmdb"], settings["scan"]
-    entries = read_list(list_file, seed, shard)
-    if pictures is not None:
-        entries = with_digests(entries, root, pictures, places)
     size = len(entries) * record_size(shape) + 64 * _PAGE
     _check_space(out, size if shape["encoded"] == "none" else size // 8)
     work = partial(to_datum, root=root, lmdb_settings=shape, scan_settings=scan_settings)
@@ -162,17 +100,16 @@ def write(
         aside.mkdir()
         datums = progress(ordered_map(pool, work, entries), len(entries), out.name, "img")
         _fill(aside, size * 2, entries, datums, out)
-        _verify(aside, entries, shape)
-    return len(entries)
+        _verify(aside, len(entries), shape)
 
 
-def workers(threads: int, entries: list[Entry]) -> int:
+def workers(threads: int, entries: Iterable[Entry]) -> int:
     """Processes worth having: what need not be decoded is read sooner than handed from one to another."""
-    return min(threads, sum(e.place is None for e in entries))
+    return len(list(islice((e for e in entries if e.place is None), threads)))
 
 
 def _fill(
-    aside: Path, map_size: int, entries: list[Entry], datums: Iterator[bytes], out: Path
+    aside: Path, map_size: int, entries: Sequence[Entry], datums: Iterator[bytes], out: Path
 ) -> None:
     try:
         with lmdb.open(
@@ -181,12 +118,14 @@ def _fill(
             pairs = zip(entries, datums, strict=True)
             more = True
             while more:
+                room = BYTES_A_COMMIT
                 with env.begin(write=True) as txn:
-                    for n, (entry, datum) in enumerate(pairs, 1):
+                    for entry, datum in pairs:
                         # Entries come in key order, so records go to the end of the tree.
                         if not txn.put(entry.key.encode(), datum, append=True, overwrite=False):
                             raise DataError(f"{entry.path} stands twice in the list of {out}.")
-                        if n == RECORDS_A_COMMIT:
+                        room -= len(datum)
+                        if room <= 0:
                             break
                     else:
                         more = False
@@ -220,11 +159,11 @@ def cant_write(out: Path, error: lmdb.Error) -> DataError | MachineError:
     )
 
 
-def _verify(aside: Path, entries: list[Entry], settings: dict[str, Any]) -> None:
+def _verify(aside: Path, count: int, settings: dict[str, Any]) -> None:
     found = count_records(aside)
-    if found != len(entries):
-        raise DataError(f"The LMDB has {found} records, the list {len(entries)} lines.")
-    if not entries:
+    if found != count:
+        raise DataError(f"The LMDB has {found} records, the list {count} lines.")
+    if not count:
         return  # a shard may be empty
     wanted = (1 if settings["gray"] else 3, settings["height"], settings["width"])
     shape = first_shape(aside)

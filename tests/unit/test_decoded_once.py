@@ -58,7 +58,7 @@ def built(root: Path, data: Path, lmdb: dict[str, Any], threads: int = 1) -> dic
         shutil.rmtree(data / name, ignore_errors=True)
     return update.update(
         data / "list.txt", str(root), data / "out", data / "store", {"lmdb": lmdb, "scan": SCAN}, 1, threads,
-        {str(Path(r["root"]) / r["path"]): r["sha256"] for r in rows}, kept=data / decoded.FOLDER,
+        scan.contents(data / "manifest.csv"), kept=data / decoded.FOLDER,
     )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def write(lists: Lists, name: str, count: int, scratch: str = "") -> list[Path]:
         stem = shards.name("train", i, count)
         store, out = lists.folder / "lmdb" / stem, lists.folder / "shards" / f"{stem}_lmdb"
         update(
-            lists.folder / f"{name}.txt", str(root), out, store, lists.settings, 0, 1, sums,
+            lists.folder / f"{name}.txt", str(root), out, store, lists.settings, 0, 1, sums.items(),
             (i, count), scratch,
         )  # fmt: skip
         shards.write_digests(store, out.with_name(f"{stem}.txt"))
