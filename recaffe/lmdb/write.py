@@ -27,6 +27,7 @@ from recaffe.progress import progress
 from recaffe.proto import caffe_pb2 as pb
 
 BYTES_A_COMMIT = 1 << 25  # LMDB keeps the records of a transaction in memory
+_BYTES_A_CHUNK = 1 << 20  # of the records that a worker makes at a time; dozens of chunks may wait
 _PAGE = 4096
 
 
@@ -93,12 +94,14 @@ def build(
     Raises `DataError` for a picture that can't be decoded, `MachineError` when the disk is full.
     """
     shape, scan_settings = settings["lmdb"], settings["scan"]
-    size = len(entries) * record_size(shape) + 64 * _PAGE
+    record = record_size(shape)
+    size = len(entries) * record + 64 * _PAGE
     _check_space(out, size if shape["encoded"] == "none" else size // 8)
     work = partial(to_datum, root=root, lmdb_settings=shape, scan_settings=scan_settings)
     with write_aside(out) as aside, worker_pool(workers(threads, entries)) as pool:
         aside.mkdir()
-        datums = progress(ordered_map(pool, work, entries), len(entries), out.name, "img")
+        made = ordered_map(pool, work, entries, min(16, max(1, _BYTES_A_CHUNK // record)))
+        datums = progress(made, len(entries), out.name, "img")
         _fill(aside, size * 2, entries, datums, out)
         _verify(aside, len(entries), shape)
 
