@@ -17,9 +17,10 @@ from recaffe.lmdb.datum import parse_datum, pixels
 from recaffe.lmdb.read import open_records
 from recaffe.progress import progress
 from recaffe.proto import caffe_pb2 as pb
-from recaffe.threads import in_batches, shared_out
+from recaffe.threads import ShareOut, in_batches, shared_out
 
 _FEW = 0xFFFF // 0xFF  # records of 8 bits whose sum 16 bits hold
+Item = tuple[bytes | memoryview, bytes | memoryview]  # a record's key and value
 
 
 @dataclass(frozen=True)
@@ -30,33 +31,67 @@ class Sums:
     count: int
 
 
-def sums(lmdb_path: Path | str) -> Sums | None:
-    """The sum of an LMDB's records; None where it has none.
+class Adder:
+    """A sum that grows by batches of an LMDB's records, and shrinks by records that it loses.
 
     Raises `DataError` if a record has another shape than the first.
     """
-    total: np.ndarray | None = None
+
+    def __init__(self, lmdb_path: Path | str, start: Sums | None = None) -> None:
+        self._path = lmdb_path
+        self._total: np.ndarray | None = start.total.copy() if start else None
+        self._count = start.count if start else 0
+
+    def add(self, batch: Sequence[Item], share_out: ShareOut) -> None:
+        """Add at most as many records as `threads.in_batches` gives, shared out among threads."""
+        total = self._total = self._begun(batch[0]) if self._total is None else self._total
+        few = partial(_sum_of_few, self._path, total)
+        # Sums of floats depend on their order, which the number of threads must not decide.
+        for part in [few(batch)] if total.dtype == np.float64 else share_out(few, batch):
+            total += part
+        self._count += len(batch)
+
+    def change(
+        self, key: str, new: bytes | None = None, old: bytes | memoryview | None = None
+    ) -> None:
+        """Add a record, take away the one that it replaces, or both. Exact only of 8-bit records."""
+        name = key.encode()
+        if new is not None:
+            if self._total is None:
+                self._total = self._begun((name, new))
+            self._total += _record(self._path, name, new)
+            self._count += 1
+        if old is not None:
+            assert self._total is not None
+            self._total -= _record(self._path, name, old)
+            self._count -= 1
+
+    def _begun(self, first: Item) -> np.ndarray:
+        record = _record(self._path, *first)
+        # Integers: exact in any order, where Caffe's float32 sums drift.
+        return np.zeros(record.shape, np.float64 if record.dtype == np.float32 else np.int64)
+
+    def sums(self) -> Sums | None:
+        """The sum so far; None where there are no records."""
+        return Sums(self._total, self._count) if self._total is not None and self._count else None
+
+
+def sums(lmdb_path: Path | str) -> Sums | None:
+    """The sum of an LMDB's records; None where it has none. Raises `DataError` as `Adder`."""
+    adder = Adder(lmdb_path)
     with open_records(lmdb_path) as found, shared_out() as share_out:
         for batch in in_batches(progress(found, len(found), "mean", "img")):
-            if total is None:
-                first = _record(lmdb_path, *batch[0])
-                # Integers: exact in any order, where Caffe's float32 sums drift.
-                is_float = first.dtype == np.float32
-                total = np.zeros(first.shape, np.float64 if is_float else np.int64)
-            add = partial(_sum_of_few, lmdb_path, total)
-            # Sums of floats depend on their order, which the number of threads must not decide.
-            for few in [add(batch)] if total.dtype == np.float64 else share_out(add, batch):
-                total += few
-        return None if total is None else Sums(total, len(found))
+            adder.add(batch, share_out)
+    return adder.sums()
 
 
-def _record(lmdb_path: Path | str, key: memoryview, value: memoryview) -> np.ndarray:
+def _record(
+    lmdb_path: Path | str, key: bytes | memoryview, value: bytes | memoryview
+) -> np.ndarray:
     return pixels(parse_datum(value, f"{lmdb_path}: {bytes(key)!r}"))
 
 
-def _sum_of_few(
-    lmdb_path: Path | str, total: np.ndarray, items: Sequence[tuple[memoryview, memoryview]]
-) -> np.ndarray:
+def _sum_of_few(lmdb_path: Path | str, total: np.ndarray, items: Sequence[Item]) -> np.ndarray:
     """The sum of a few records that are as `total` is."""
     # Of few records, and so in few bits: eight times as fast as adding to 64.
     assert len(items) <= _FEW
@@ -86,18 +121,24 @@ def compute(lmdb_path: Path | str) -> np.ndarray:
     return combine([sums(lmdb_path)], lmdb_path)
 
 
-def write_sums(part: Sums | None, path: Path | str) -> None:
-    """Keep a part's sum for `combine`, as .npz."""
+def write_sums(part: Sums | None, path: Path | str, of: str = "") -> None:
+    """Keep a part's sum for `combine`, as .npz; `of` says what it is the sum of."""
     part = part or Sums(np.zeros(0, np.int64), 0)
     with io.BytesIO() as data:
-        np.savez(data, total=part.total, count=np.int64(part.count))
+        np.savez(data, total=part.total, count=np.int64(part.count), of=np.array(of))
         write_bytes(path, data.getvalue())
 
 
 def read_sums(path: Path | str) -> Sums | None:
-    """What `write_sums` wrote."""
-    with np.load(path, allow_pickle=False) as found:
-        return Sums(found["total"], int(found["count"])) if found["count"] else None
+    """The sum that `write_sums` wrote."""
+    return read_sums_of(path)[0]
+
+
+def read_sums_of(path: Path | str) -> tuple[Sums | None, str]:
+    """That, and what it is the sum of."""
+    with Path(path).open("rb") as f, np.load(f, allow_pickle=False) as found:
+        count = int(found["count"])
+        return Sums(found["total"], count) if count else None, str(found["of"])
 
 
 def write(mean: np.ndarray, path: Path | str) -> None:

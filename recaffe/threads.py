@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,8 +30,15 @@ def in_batches(items: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
+class ShareOut(Protocol):
+    """What `shared_out` gives."""
+
+    def __call__(self, work: Callable[[Sequence[T]], R], items: Sequence[T], /) -> list[R]:
+        """What `work` makes of neighbouring parts of the items, in order."""
+
+
 @contextmanager
-def shared_out() -> Iterator[Callable[[Callable[[Sequence[T]], R], Sequence[T]], list[R]]]:
+def shared_out() -> Iterator[ShareOut]:
     """Gives share_out(work, items): what `work` makes of neighbouring parts of the items, in order."""
     threads = count()
     with ThreadPoolExecutor(threads) as pool:

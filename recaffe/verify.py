@@ -218,7 +218,7 @@ def _check_metrics(run: Path) -> None:
 
 def _check_records(lmdb: Path) -> None:
     note = json.loads(lmdb.with_name(f"{lmdb.name}.json").read_text("utf-8"))
-    found = read.describe(lmdb, dict(read.digests(lmdb, f"check {lmdb.name}")))
+    found = read.describe(lmdb, read.digests(lmdb, f"check {lmdb.name}"))
     if any(note[key] != value for key, value in found.items()):
         raise DataError(f"its records aren't those that {lmdb.name}.json speaks of")
 

@@ -25,6 +25,7 @@ if SHARDS > 1:
             runtime=minutes(10, seconds=0.005, jobs=SHARDS),
         params:
             settings=as_param(stages.MEAN),
+            store=lambda w, output: f"{filled(FOLD_DATA, w)}/lmdb/{shards.name('train', w.shard, SHARDS)}",
         message:
             "Adding up the training records of {input}"
         script:
@@ -54,6 +55,8 @@ rule mean:
         runtime=minutes(10, seconds=0.005),
     params:
         settings=as_param(stages.MEAN),
+        # Where the job that wrote the records keeps their sum.
+        store=lambda w, output: f"{filled(FOLD_DATA, w)}/lmdb/train",
     message:
         "Averaging the training records"
     script:

@@ -28,6 +28,7 @@ with script(snakemake.log[0]):
         shard,
         snakemake.params.scratch,
         Path(snakemake.input.manifest).with_name(decoded.FOLDER),
+        add_up=snakemake.wildcards.split == "train",
     )
     write_json(snakemake.output.info, note)
     if shard[1] > 1:

@@ -1,14 +1,15 @@
 """Training LMDB, or the sums of its shards, to mean.binaryproto."""
 
+from pathlib import Path
+
 from recaffe import mean
-from recaffe.lmdb import read
+from recaffe.lmdb import totals
 from recaffe.script import script
 
 with script(snakemake.log[0]):
-    source = snakemake.input[0]
-    if source.endswith(".npz"):
-        found = mean.combine(map(mean.read_sums, snakemake.input), "train_lmdb")
+    source = Path(snakemake.input[0])
+    if source.suffix == ".npz":
+        parts = map(mean.read_sums, snakemake.input)
     else:
-        read.check(source)
-        found = mean.compute(source)
-    mean.write(found, snakemake.output[0])
+        parts = [totals.total_of(source, Path(snakemake.params.store))]
+    mean.write(mean.combine(parts, source), snakemake.output[0])

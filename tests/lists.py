@@ -69,7 +69,7 @@ class Lists:
         sums = {str(root / p): self.sums[item.content] for p, item in items.items()}
         return update(
             self.folder / f"{name}.txt", str(root), self.out, self.store,
-            self.settings, 0, self.threads, sums.items(),
+            self.settings, 0, self.threads, sums.items(), add_up=True,
         )  # fmt: skip
 
     def fresh(self, name: str) -> list[tuple[bytes, bytes]]:

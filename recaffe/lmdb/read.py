@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import accumulate, chain
 from pathlib import Path
@@ -151,28 +151,53 @@ def digests(path: Path | str, title: str = "") -> Iterator[tuple[str, str]]:
         if title:
             pairs = progress(found, len(found), title, "img")
         for batch in in_batches(pairs):
-            hashed = share_out(_hashes, [value for _, value in batch])
+            hashed = share_out(hashes, batch)
             for (key, _), digest in zip(batch, chain.from_iterable(hashed), strict=True):
                 yield bytes(key).decode("utf-8", "surrogateescape"), digest
 
 
-def _hashes(values: Sequence[memoryview]) -> list[str]:
-    return [hashlib.sha256(value).hexdigest() for value in values]
+def hashes(items: Sequence[tuple[memoryview, memoryview]]) -> list[str]:
+    """The SHA-256 of each record's value."""
+    return [sha256(value) for _, value in items]
 
 
-def describe(path: Path | str, values: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """`records`, `shape` (C, H, W), and one SHA-256 over all keys and the SHA-256 of their values.
+def sha256(value: bytes | memoryview) -> str:
+    """Hex SHA-256 of a record's value."""
+    return hashlib.sha256(value).hexdigest()
+
+
+class Digest:
+    """One SHA-256 over all keys and the SHA-256 of their values, to be added in key order."""
+
+    def __init__(self, values: Iterable[tuple[str, str]] = ()) -> None:
+        self._sha = hashlib.sha256()
+        for key, value in values:
+            self.add(key, value)
+
+    def add(self, key: str, value: str) -> None:
+        """Add a key and the SHA-256 of its value."""
+        name = key.encode("utf-8", "surrogateescape")
+        self._sha.update(len(name).to_bytes(4, "little") + name + bytes.fromhex(value))
+
+    def hex(self) -> str:
+        """Of what was added so far."""
+        return self._sha.hexdigest()
+
+
+def describe(path: Path | str, values: Iterable[tuple[str, str]] | None = None) -> dict[str, Any]:
+    """`records`, `shape` (C, H, W), and `sha256`, the `Digest` of all.
 
     Reads every record, unless `values` gives what `digests` gave. A shard may have no records, and
     then has no shape.
     """
-    digest = _digest_of(digests(path) if values is None else values.items())
+    return note(path, Digest(digests(path) if values is None else values).hex())
+
+
+def note(path: Path | str, content: str) -> dict[str, Any]:
+    """What `describe` gives, where the `Digest` of all is known."""
     records = count(path)
-    return {
-        "records": records,
-        "shape": list(first_shape(path)) if records else [],
-        "sha256": digest,
-    }
+    shape = list(first_shape(path)) if records else []
+    return {"records": records, "shape": shape, "sha256": content}
 
 
 def check(path: Path | str) -> None:
@@ -180,22 +205,14 @@ def check(path: Path | str) -> None:
 
     All of it is read, as fast as it is hashed.
     """
-    note = Path(f"{path}.json")
+    file = Path(f"{path}.json")
     try:
-        wanted = json.loads(note.read_text(encoding="utf-8"))["sha256"]
+        wanted = json.loads(file.read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{note}, the note of what {path} holds, can't be read. {remedy(path)}"
+            f"{file}, the note of what {path} holds, can't be read. {remedy(path)}"
         ) from error
-    if _digest_of(digests(path, f"check {Path(path).name}")) != wanted:
+    if Digest(digests(path, f"check {Path(path).name}")).hex() != wanted:
         raise DataError(
-            f"{path} has changed since it was written: {note} has another digest. {remedy(path)}"
+            f"{path} has changed since it was written: {file} has another digest. {remedy(path)}"
         )
-
-
-def _digest_of(values: Iterable[tuple[str, str]]) -> str:
-    digest = hashlib.sha256()
-    for key, value in values:
-        name = key.encode("utf-8", "surrogateescape")
-        digest.update(len(name).to_bytes(4, "little") + name + bytes.fromhex(value))
-    return digest.hexdigest()

@@ -4,18 +4,20 @@ The table beside the LMDB is a memory of facts (this picture under this label an
 makes these bytes), so it can't disagree with the LMDB in a way that harms: it is believed as it
 stands only for the transaction that it names, and else each record's bytes are hashed and compared.
 A transaction's own table, NEXT, is written before it ends, so that one of the two fits after a kill.
+A table of an update that has ended also names the file: as long as it is that one, nobody wrote to it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from recaffe.errors import DataError
-from recaffe.files import write_bytes
+from recaffe.files import write_aside
 from recaffe.lmdb import read
 
 TABLE, NEXT = "records.txt", "records.next.txt"
@@ -72,10 +74,35 @@ def settle(store: Path, recipe: Mapping[str, Any], table: Mapping[str, Record | 
     an empty transaction.
     """
     if (store / NEXT).exists():
-        with read.open_lmdb(store) as env:
-            transaction = env.info()["last_txnid"]
-        write(store / TABLE, recipe, {k: r for k, r in table.items() if r}, transaction)
+        rows = ((k, r) for k, r in table.items() if r)
+        write(store / TABLE, recipe, rows, transaction_of(store))
         (store / NEXT).unlink()
+
+
+def transaction_of(store: Path) -> int:
+    """The number of the LMDB's last transaction."""
+    with read.open_lmdb(store) as env:
+        return int(env.info()["last_txnid"])
+
+
+def content(store: Path) -> str | None:
+    """The `read.Digest` of the LMDB, if its file is as the last update left it; else None.
+
+    That is the same file, of the same size and time of change: a copy is another one, and so is a file
+    that anything wrote to. What a disk loses by itself doesn't show.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        with (store / TABLE).open("rb") as f:
+            header = json.loads(f.readline())
+        if not (store / NEXT).exists() and header["file"] == identity(store):
+            return str(header["content"])
+    return None
+
+
+def identity(store: Path) -> list[int]:
+    """What tells the LMDB's file from itself after a change."""
+    found = (store / "data.mdb").stat()
+    return [found.st_ino, found.st_size, found.st_mtime_ns]
 
 
 def read_table(store: Path) -> dict[str, Record]:
@@ -84,16 +111,33 @@ def read_table(store: Path) -> dict[str, Record]:
 
 
 def write(
-    path: Path, recipe: Mapping[str, Any], table: Mapping[str, Record], transaction: int
-) -> None:
-    """Write the table of what the LMDB holds after a transaction."""
-    body = "".join(f"{r.picture} {r.value} {r.label} {k}\n" for k, r in table.items()).encode()
-    header = {
-        "recipe": recipe,
-        "transaction": transaction,
-        "sha256": hashlib.sha256(body).hexdigest(),
-    }
-    write_bytes(path, json.dumps(header, sort_keys=True).encode() + b"\n" + body)
+    path: Path,
+    recipe: Mapping[str, Any],
+    table: Iterable[tuple[str, Record]],
+    transaction: int,
+    file: Sequence[int] | None = None,
+) -> str:
+    """Write the table of what the LMDB holds after a transaction, row by row, in key order.
+
+    `file` is the `identity` of an LMDB that holds just that. Returns the `read.Digest` of it.
+    """
+    body, digest = hashlib.sha256(), read.Digest()
+
+    def header() -> bytes:
+        about = {"recipe": recipe, "transaction": transaction, "file": file}
+        sums = {"content": digest.hex(), "sha256": body.hexdigest()}
+        return json.dumps({**about, **sums}, sort_keys=True).encode() + b"\n"
+
+    with write_aside(path) as aside, aside.open("wb") as f:
+        f.write(header())
+        for key, r in table:
+            row = f"{r.picture} {r.value} {r.label} {key}\n".encode()
+            f.write(row)
+            body.update(row)
+            digest.add(key, r.value)
+        f.seek(0)
+        f.write(header())  # as long as it was
+    return digest.hex()
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Record]]:

@@ -49,20 +49,17 @@ def join(parts: Sequence[Path], digests: Sequence[Path], out: Path) -> dict[str,
 
     `digests` are files of `write_digests`. The shards' files get another name, no copy.
     """
-    found = dict(_read_digests(digests))
     with write_aside(out) as aside:
         aside.mkdir()
         for index, part in enumerate(parts):
             folder = aside / f"{index:03d}"
             folder.mkdir()
             link((part / "data.mdb").resolve(), folder / "data.mdb", out / folder.name)
-        _check(aside, len(found), out)
-        return read.describe(aside, found)
+        return _note(aside, digests, out)
 
 
 def merge(parts: Sequence[Path], digests: Sequence[Path], out: Path) -> dict[str, Any]:
     """Make `out` one LMDB of all records of `parts`, for Caffe; returns `read.describe`'s note."""
-    found = dict(_read_digests(digests))
     size = 2 * sum((p / "data.mdb").stat().st_size for p in parts) + (1 << 20)
     with write_aside(out) as aside:
         aside.mkdir()
@@ -70,16 +67,15 @@ def merge(parts: Sequence[Path], digests: Sequence[Path], out: Path) -> dict[str
             with lmdb.open(
                 str(aside), map_size=size, sync=False, metasync=False, lock=False
             ) as env:
-                _append(env, parts, len(found), out)
+                _append(env, parts, out)
                 env.sync(True)
         except lmdb.Error as error:
             raise cant_write(out, error) from error
-        _check(aside, len(found), out)
-        return read.describe(aside, found)
+        return _note(aside, digests, out)
 
 
-def _append(env: lmdb.Environment, parts: Sequence[Path], count: int, out: Path) -> None:
-    pairs = progress(_records(parts), count, f"merge {out.name}", "img")
+def _append(env: lmdb.Environment, parts: Sequence[Path], out: Path) -> None:
+    pairs = progress(_records(parts), sum(map(read.count, parts)), f"merge {out.name}", "img")
     more = True
     while more:
         room = BYTES_A_COMMIT
@@ -101,14 +97,17 @@ def _records(parts: Sequence[Path]) -> Iterator[tuple[memoryview, memoryview]]:
 
 def _read_digests(files: Sequence[Path]) -> Iterator[tuple[str, str]]:
     for file in files:
-        for line in file.read_text(encoding="utf-8").split("\n")[:-1]:
-            value, _, key = line.partition(" ")
-            yield key, value
+        with file.open(encoding="utf-8") as lines:
+            for line in lines:
+                value, _, key = line.removesuffix("\n").partition(" ")
+                yield key, value
 
 
-def _check(made: Path, count: int, out: Path) -> None:
+def _note(made: Path, digests: Sequence[Path], out: Path) -> dict[str, Any]:
+    count = sum(1 for _ in _read_digests(digests))
     if (there := read.count(made)) != count:
         raise DataError(
             f"The shards of {out} hold {there} records and were noted with {count}. Remove the folder "
             f"{out.parent / 'shards'} and run the same command again."
         )
+    return read.describe(made, _read_digests(digests))

@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,12 +27,12 @@ import cv2
 import lmdb
 import PIL
 
-from recaffe import stages
+from recaffe import mean, stages
 from recaffe.errors import DataError, MachineError, is_out_of_memory
 from recaffe.files import explain_os_error, write_aside
 from recaffe.images import decoded
-from recaffe.lmdb import read, records
-from recaffe.lmdb.entries import Entries, read_list
+from recaffe.lmdb import read, records, totals
+from recaffe.lmdb.entries import Entries, Entry, read_list
 from recaffe.lmdb.records import Record, UnknownError
 from recaffe.lmdb.room import Disk, Needs, used_pages
 from recaffe.lmdb.write import build, cant_write, to_datum, workers
@@ -40,12 +41,13 @@ from recaffe.progress import line, progress
 from recaffe.proto import caffe_pb2 as pb
 
 _DATA, _LOCK = "data.mdb", "lock"
-_KEPT = (_DATA, _LOCK, records.TABLE, records.NEXT)
+_KEPT = (_DATA, _LOCK, records.TABLE, records.NEXT, totals.NAME)
 # Share of free pages above which the LMDB is copied without them. The file is then at most 1.3 times
 # what it was before the update, and the copy less than half of that: less than 1.95 together.
 _MOST_FREE = 1 / 2
 _BROKEN = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.MapFullError)
 _TURN = b"\0"  # a key that no record has
+_TO_COME = Record("", 0, "")  # holds the place in the order of keys
 
 
 def update(
@@ -60,42 +62,46 @@ def update(
     shard: tuple[int, int] = (0, 1),
     scratch: str = "",
     kept: Path | None = None,
+    add_up: bool = False,
 ) -> dict[str, Any]:
     """Make the LMDB folder `out` hold the list's records; returns `read.describe`'s note of it.
 
     `shard` (index, number of shards) takes only the records of that shard. With a folder `scratch`,
     LMDB writes there, and the file is moved to the store when it is right: for disks that machines share.
-    `kept` is the folder where a scan may have left images (`images.decoded`).
+    `kept` is the folder where a scan may have left images (`images.decoded`). With `add_up`, the sum of the records
+    is kept for the mean (`totals`).
 
     `pictures` has the path, root included, and the SHA-256 of each picture's file. A record whose
     picture and label are as before is kept; one whose picture the LMDB has under another key or
-    label is copied; all others are decoded. Every record is then read and hashed. Raises `DataError`
+    label is copied; all others are decoded. Every record is then read and hashed, or the new ones alone
+    where nothing but recaffe has written to the LMDB since the last time. Raises `DataError`
     for a picture that can't be decoded or isn't the one that was scanned, `MachineError` when
     the disk is full or another process works on the store; the store then keeps its old content.
     """
     places = decoded.places(kept, settings) if kept else ()
     entries = read_list(list_file, seed, shard).with_digests(root, pictures, places)
     recipe = _recipe(settings)
+    add_up = add_up and settings["lmdb"]["encoded"] == "none"
     with _alone(store):
         _clear(store, out)
         with _on_scratch(store, scratch) as work:
             try:
-                table = _change(work, entries, root, settings, threads, recipe, out)
-                note = _checked(work, table)
+                content, total = _change(
+                    work, entries, root, settings, threads, recipe, out, add_up
+                )
             except UnknownError as reason:
                 line(f"{out.name} is built from nothing: {reason}.")
-                for name in (records.NEXT, records.TABLE, _DATA):
+                for name in (records.NEXT, records.TABLE, totals.NAME, _DATA):
                     (work / name).unlink(missing_ok=True)
                 new = work / out.name
                 build(entries, root, new, settings, threads)
                 os.replace(new / _DATA, work / _DATA)
-                found = dict(read.digests(work))
-                table = {e.key: Record(e.picture, e.label, found[e.key]) for e in entries}
-                note = read.describe(work, found)
-            with read.open_lmdb(work) as env:
-                transaction = env.info()["last_txnid"]
-            records.write(work / records.TABLE, recipe, table, transaction)
+                total = mean.Adder(work) if add_up else None
+                content = _noted(work, recipe, _as_written(entries, totals.digests(work, total)))
             (work / records.NEXT).unlink(missing_ok=True)
+            if total:
+                totals.keep(work, total.sums(), content)
+            note = read.note(work, content)
         _clear(store, out)
         _publish(store, out)
     return note
@@ -115,7 +121,11 @@ def _on_scratch(store: Path, scratch: str) -> Iterator[Path]:
         )
     with TemporaryDirectory(prefix="recaffe-lmdb-", dir=folder) as name:
         work = Path(name)
-        for kept in (_DATA, records.TABLE, records.NEXT):
+        for kept in (
+            _DATA,
+            records.TABLE,
+            records.NEXT,
+        ):  # not its total: what was copied is read anew
             if (store / kept).exists():
                 shutil.copyfile(store / kept, work / kept)
         yield work
@@ -124,7 +134,10 @@ def _on_scratch(store: Path, scratch: str) -> Iterator[Path]:
             (records.TABLE, records.NEXT),
             (_DATA, _DATA),
             (records.TABLE, records.TABLE),
+            (totals.NAME, totals.NAME),
         ):
+            if not (work / source).exists():
+                continue  # only a training set's has a sum
             with write_aside(store / target) as aside:
                 shutil.copyfile(work / source, aside)
         (store / records.NEXT).unlink()
@@ -149,14 +162,28 @@ def _change(
     threads: int,
     recipe: dict[str, Any],
     out: Path,
-) -> dict[str, Record]:
-    """Put and delete what differs; returns what each record then is. Raises `UnknownError`."""
+    add_up: bool,
+) -> tuple[str, mean.Adder | None]:
+    """Put and delete what differs; returns the LMDB's `read.Digest`, and the sum of its records.
+
+    Raises `UnknownError`.
+    """
+    before = records.content(store)
     old = records.known(store, recipe)
     records.settle(store, recipe, old)
+    total = totals.kept(store, before) if before and add_up else None
+    adder = mean.Adder(store, total) if total else None
+    trusted = bool(before) and bool(adder) == add_up
     _trim(store)  # what a kill may have left
-    wanted = {e.key: e for e in entries}
-    puts = [e for e in entries if (r := old.get(e.key)) is None or r[:2] != (e.picture, e.label)]
-    gone = [key for key in old if key not in wanted]
+    table: dict[str, Record] = {}
+    puts: list[Entry] = []
+    for entry in entries:
+        record = old.get(entry.key)
+        if record is None or record[:2] != (entry.picture, entry.label):
+            record = _TO_COME
+            puts.append(entry)
+        table[entry.key] = record
+    gone = [key for key in old if key not in table]
     if not old:
         raise UnknownError(f"{len(puts)} of {len(entries)} records are new or changed")
     with read.open_lmdb(store) as env:
@@ -170,7 +197,6 @@ def _change(
         f"{out.name}: {len(entries) - len(puts)} records kept, {len(gone)} removed, "
         f"{len(puts) - len(decode)} copied, {len(decode)} to decode."
     )
-    table = {key: r for key, r in old.items() if r and key in wanted}
     work = partial(
         to_datum, root=root, lmdb_settings=settings["lmdb"], scan_settings=settings["scan"]
     )
@@ -185,15 +211,35 @@ def _change(
                     value = _relabelled(txn.old, *same[entry.picture], entry.label)
                 else:
                     value = next(datums)
+                if adder:
+                    adder.change(entry.key, new=value, old=txn.old.get(entry.key.encode()))
                 txn.put(entry.key, value)
                 digest = hashlib.sha256(value).hexdigest()
                 table[entry.key] = Record(entry.picture, entry.label, digest)
             for key in gone:
+                if adder:
+                    adder.change(key, old=txn.old.get(key.encode()))
                 txn.delete(key)
-            table = {e.key: table[e.key] for e in entries}
-            records.write(store / records.NEXT, recipe, table, txn.new.id())
+            records.write(store / records.NEXT, recipe, table.items(), txn.new.id())
     _compact(store, store / out.name)
-    return table
+    if trusted:
+        _check(store, {e.key: table[e.key].value for e in puts}, len(table))
+    else:
+        adder = mean.Adder(store) if add_up else None
+        _check_all(totals.digests(store, adder), table)
+    return _noted(store, recipe, table.items()), adder
+
+
+def _as_written(entries: Entries, found: Iterator[tuple[str, str]]) -> Iterator[tuple[str, Record]]:
+    for entry, (key, value) in zip(entries, found, strict=True):
+        assert entry.key == key
+        yield key, Record(entry.picture, entry.label, value)
+
+
+def _noted(store: Path, recipe: dict[str, Any], table: Iterable[tuple[str, Record]]) -> str:
+    """Write the table of an LMDB that holds just that; returns its `read.Digest`."""
+    transaction, file = records.transaction_of(store), records.identity(store)
+    return records.write(store / records.TABLE, recipe, table, transaction, file)
 
 
 def _relabelled(old: lmdb.Transaction, key: str, digest: str, label: int) -> bytes:
@@ -290,15 +336,29 @@ def _compact(store: Path, new: Path) -> None:
         os.replace(new, store / _DATA)
 
 
-def _checked(store: Path, table: Mapping[str, Record]) -> dict[str, Any]:
-    """The LMDB's note, or `UnknownError` if any record isn't what it should be."""
+def _check(store: Path, values: Mapping[str, str], records_there: int) -> None:
+    """Raise `UnknownError` unless these records have these SHA-256 and there are so many in all."""
+    with _telling_damage(), read.open_lmdb(store) as env, env.begin(buffers=True) as txn:
+        there = {key: txn.get(key.encode()) for key in values}
+        same = all(v is not None and read.sha256(v) == values[k] for k, v in there.items())
+        if not same or txn.stat()["entries"] != records_there:
+            raise UnknownError("some records are not what they were")
+
+
+def _check_all(found: Iterator[tuple[str, str]], table: Mapping[str, Record]) -> None:
+    """Raise `UnknownError` unless what is found are the table's keys and SHA-256."""
+    with _telling_damage():
+        wanted = ((key, record.value) for key, record in table.items())
+        if not all(a == b for a, b in zip_longest(found, wanted)):
+            raise UnknownError("some records are not what they were")
+
+
+@contextmanager
+def _telling_damage() -> Iterator[None]:
     try:
-        found = dict(read.digests(store))
-        if found == {key: record.value for key, record in table.items()}:
-            return read.describe(store, found)
+        yield
     except (DataError, lmdb.Error) as error:
         raise UnknownError(f"it is damaged ({error})") from error
-    raise UnknownError("some records are not what they were")
 
 
 def _publish(store: Path, out: Path) -> None:

@@ -14,10 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from recaffe import mean
 from recaffe.errors import MachineError
-from recaffe.lmdb import read, shards
+from recaffe.lmdb import read, shards, totals
 from tests.lists import Item, Lists, contents
 from tests.unit.test_shards import ITEMS
 from tests.unit.test_shards import write as write_shards
@@ -111,8 +113,10 @@ def test_a_kill_during_an_update_leaves_old_or_new(lists: Lists) -> None:
             now = name
         if rng.random() < 0.6:  # else the next kill falls upon what this one left
             now = rng.choice([name, now]) if now != "few" else "few"
-            lists.update(now, all_of[now][0])
+            note = lists.update(now, all_of[now][0])
             assert contents(lists.out) == all_of[now][1]
+            total, wanted = totals.kept(lists.store, note["sha256"]), mean.sums(lists.out)
+            assert total and wanted and np.array_equal(total.total, wanted.total)
             assert [p.name for p in lists.out.iterdir()] == ["data.mdb"]
     assert min(left["old"], left["new"]) > KILLS / 20, left
 
@@ -134,7 +138,7 @@ def test_a_kill_during_a_build_leaves_nothing_that_counts(lists: Lists) -> None:
                 aim.hit(early=not there)
         lists.update("base", items)
         assert contents(lists.out) == whole
-        assert len(list(lists.store.iterdir())) == 3, "leftovers of a kill are removed"
+        assert len(list(lists.store.iterdir())) == 4, "leftovers of a kill are removed"
     assert left[True] and left[False], left
 
 

@@ -12,13 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from recaffe import mean
 from recaffe.errors import DataError, MachineError
-from recaffe.lmdb import read, records, update
+from recaffe.files import write_json
+from recaffe.lmdb import read, records, totals, update
 from tests.disk import occupied, watched
 from tests.lists import Item, List, Lists, contents
 
@@ -55,6 +58,12 @@ def becomes(lists: Lists, items: List, decoded: int | None = None, name: str = "
     note = lists.update(name, items)
     assert contents(lists.out) == fresh
     assert note == read.describe(lists.folder / f"fresh_{name}")
+    total, wanted = totals.kept(lists.store, note["sha256"]), mean.sums(lists.out)
+    if lists.settings["lmdb"]["encoded"] == "none" and wanted:
+        assert total and total.count == wanted.count
+        np.testing.assert_array_equal(total.total, wanted.total, strict=True)
+    else:
+        assert total is None
 
 
 def records_of(lists: Lists) -> dict[str, records.Record]:
@@ -286,7 +295,12 @@ def test_damage_is_never_accepted(lists: Lists, damage: str) -> None:
     lists.out.rename(lists.folder / "kept")  # as Snakemake removes it
     DAMAGES[damage](lists.store)
     becomes(lists, {**OLD, "neu.png": Item(70)})
-    assert {p.name for p in lists.store.iterdir()} == {"data.mdb", "lock", records.TABLE}
+    assert {p.name for p in lists.store.iterdir()} == {
+        "data.mdb",
+        "lock",
+        records.TABLE,
+        totals.NAME,
+    }
 
 
 def test_the_table_of_an_update_that_was_killed_never_fits_a_later_transaction(
@@ -350,3 +364,77 @@ def test_a_list_that_the_manifest_does_not_know_is_refused(lists: Lists) -> None
     lists.sums[80] = ""
     with pytest.raises(DataError, match="fremd.png stands in a list but not in the manifest"):
         lists.update("new", {})
+
+
+def unread(*_: Any) -> Any:
+    raise AssertionError("all records are read")
+
+
+def test_records_of_an_lmdb_that_nobody_wrote_to_are_not_read_again(
+    lists: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = {**OLD, "bild 3 ü.png": Item(100, 0), "neu.png": Item(102)}
+    del new["bild 9 ü.png"]
+    lists.lay("new", new)
+    with monkeypatch.context() as patch:
+        patch.setattr(totals, "digests", unread)
+        patch.setattr(read, "digests", unread)
+        lists.update("new", new)
+    assert contents(lists.out) == lists.fresh("new")
+
+
+@pytest.mark.parametrize("touched", ["its time", "a copy", "no total"])
+def test_records_of_an_lmdb_that_may_be_another_are_read(
+    lists: Lists, monkeypatch: pytest.MonkeyPatch, touched: str
+) -> None:
+    file = lists.store / "data.mdb"
+    if touched == "its time":
+        os.utime(file)
+    elif touched == "a copy":
+        shutil.copy2(file, lists.folder / "copy")
+        os.replace(lists.folder / "copy", file)
+    else:
+        (lists.store / totals.NAME).unlink()
+    seen: list[Any] = []
+    digests = totals.digests
+    monkeypatch.setattr(totals, "digests", lambda *a: seen.append(a) or digests(*a))
+    becomes(lists, {**OLD, "neu.png": Item(70)})
+    assert seen
+
+
+def test_the_mean_needs_no_record_where_their_sum_was_kept(
+    lists: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_json(lists.folder / "train_lmdb.json", read.describe(lists.out))
+    wanted = mean.compute(lists.out)
+    with monkeypatch.context() as patch:
+        patch.setattr(mean, "sums", unread)
+        patch.setattr(read, "check", unread)
+        found = mean.combine([totals.total_of(lists.out, lists.store)], lists.out)
+    np.testing.assert_array_equal(found, wanted, strict=True)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "flipped", "of another content"])
+def test_the_mean_reads_the_records_where_their_sum_is_no_use(lists: Lists, damage: str) -> None:
+    write_json(lists.folder / "train_lmdb.json", read.describe(lists.out))
+    wanted, file = mean.compute(lists.out), lists.store / totals.NAME
+    data = file.read_bytes()
+    if damage == "gone":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(data[: len(data) // 2])
+    elif damage == "flipped":
+        at = len(data) // 2
+        file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    else:
+        totals.keep(lists.store, mean.Sums(np.ones((3, 40, 40), np.int64), 9), "0" * 64)
+    found = mean.combine([totals.total_of(lists.out, lists.store)], lists.out)
+    np.testing.assert_array_equal(found, wanted, strict=True)
+
+
+def test_an_lmdb_that_was_changed_is_refused_where_the_mean_reads_it(lists: Lists) -> None:
+    write_json(lists.folder / "train_lmdb.json", read.describe(lists.out))
+    (lists.store / totals.NAME).unlink()
+    flip_value(lists.store)
+    with pytest.raises(DataError, match="has changed since it was written"):
+        totals.total_of(lists.out, lists.store)

@@ -10,7 +10,7 @@ import pytest
 
 from recaffe import mean
 from recaffe.errors import DataError, MachineError
-from recaffe.lmdb import read, shards
+from recaffe.lmdb import read, shards, totals
 from recaffe.lmdb.update import update
 from tests.lists import Item, Lists, contents
 
@@ -35,7 +35,7 @@ def write(lists: Lists, name: str, count: int, scratch: str = "") -> list[Path]:
         store, out = lists.folder / "lmdb" / stem, lists.folder / "shards" / f"{stem}_lmdb"
         update(
             lists.folder / f"{name}.txt", str(root), out, store, lists.settings, 0, 1, sums.items(),
-            (i, count), scratch,
+            (i, count), scratch, add_up=True,
         )  # fmt: skip
         shards.write_digests(store, out.with_name(f"{stem}.txt"))
         made.append(out)
@@ -98,6 +98,17 @@ def test_a_sum_survives_its_file(lists: Lists) -> None:
             np.testing.assert_array_equal(found.total, again.total, strict=True)
 
 
+def test_a_shards_sum_is_kept_beside_it_also_where_it_was_written_elsewhere(lists: Lists) -> None:
+    (lists.folder / "scratch").mkdir()
+    for scratch in ("", str(lists.folder / "scratch")):
+        for part in write(lists, "few", SHARDS, scratch):
+            store = lists.folder / "lmdb" / part.name.removesuffix("_lmdb")
+            found, wanted = totals.kept(store, read.describe(part)["sha256"]), mean.sums(part)
+            assert (found is None) == (wanted is None)
+            if found and wanted:
+                np.testing.assert_array_equal(found.total, wanted.total, strict=True)
+
+
 def test_shards_of_another_number_are_removed(lists: Lists) -> None:
     write(lists, "all", 2)
     for folder in (lists.folder / "lmdb", lists.folder / "shards"):
@@ -129,7 +140,12 @@ def test_local_scratch_makes_the_same_and_is_left_empty(
         assert contents(part) == whole
         assert not list(scratch.iterdir())
         store = lists.folder / "lmdb" / part.name.removesuffix("_lmdb")
-        assert {p.name for p in store.iterdir()} == {"data.mdb", "lock", "records.txt"}
+        assert {p.name for p in store.iterdir()} == {
+            "data.mdb",
+            "lock",
+            "records.txt",
+            "total.npz",
+        }
 
 
 def test_scratch_that_a_machine_lacks_is_named(lists: Lists) -> None:

@@ -1,0 +1,63 @@
+"""The sum of an LMDB's records, kept beside it by the job that writes them: the mean then reads none.
+
+It follows each update by the records that come and go, and is believed for the content alone that it
+names. Where it isn't there, or is of another content, the records are read.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+
+from recaffe import mean
+from recaffe.errors import MachineError
+from recaffe.lmdb import read
+from recaffe.threads import in_batches, shared_out
+
+NAME = "total.npz"
+
+
+def keep(store: Path, total: mean.Sums | None, content: str) -> None:
+    """Keep the sum of an LMDB of that `read.Digest`, if the disk has room for it."""
+    with suppress(MachineError):
+        mean.write_sums(total, store / NAME, content)
+
+
+def kept(store: Path, content: str) -> mean.Sums | None:
+    """The sum that is kept, if it is of that content and of some records."""
+    with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        total, of = mean.read_sums_of(store / NAME)
+        return total if of == content else None
+    return None
+
+
+def total_of(lmdb: Path, store: Path) -> mean.Sums | None:
+    """The sum of an LMDB's records as it is kept, or else by reading them.
+
+    All of the LMDB is then checked first: raises `DataError` as `read.check`.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        note = json.loads(Path(f"{lmdb}.json").read_text(encoding="utf-8"))
+        if total := kept(store, note["sha256"]):
+            return total
+    read.check(lmdb)
+    return mean.sums(lmdb)
+
+
+def digests(lmdb: Path, adder: mean.Adder | None) -> Iterator[tuple[str, str]]:
+    """As `read.digests`; the records are also added up, if there is an adder.
+
+    That takes a third of what reading them for it once more would: the hash has brought them into the
+    processor's cache.
+    """
+    with read.open_records(lmdb) as found, shared_out() as share_out:
+        for batch in in_batches(found):
+            hashes = chain.from_iterable(share_out(read.hashes, batch))
+            if adder:
+                adder.add(batch, share_out)
+            for (key, _), value in zip(batch, hashes, strict=True):
+                yield bytes(key).decode("utf-8", "surrogateescape"), value
