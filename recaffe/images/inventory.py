@@ -39,8 +39,8 @@ class Item:
     label: str
 
     @property
-    def file(self) -> Path:
-        return Path(self.root) / self.path
+    def file(self) -> str:
+        return os.path.join(self.root, self.path)  # noqa: PTH118 - str in, str out, 10 times faster than Path
 
 
 def list_pictures(images: dict[str, Any]) -> tuple[list[Item], list[str]]:
@@ -84,7 +84,7 @@ def take(
     says; without `keep` nothing is written.
     """
     items, labels = list_pictures(images)
-    found = digests.take([str(item.file) for item in items], cache, deep=deep, keep=keep)
+    found = digests.take([item.file for item in items], cache, deep=deep, keep=keep)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)

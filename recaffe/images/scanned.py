@@ -45,7 +45,8 @@ def known(path: Path, made_with: Mapping[str, Any]) -> dict[str, Seen]:
         first, _, body = path.read_bytes().partition(b"\n")
         header = json.loads(first)
         if header == {"recipe": made_with, "sha256": hashlib.sha256(body).hexdigest()}:
-            return dict(map(json.loads, body.splitlines()))
+            # As one list: of one line at a time, it takes three times as long.
+            return dict(json.loads(b"[" + body.rstrip().replace(b"\n", b",") + b"]"))
     return {}
 
 
