@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from bench import inputs
-from bench.measure import Row, Way, beside, python, seconds
-from recaffe import mean
+from bench.measure import Row, python, seconds
+from recaffe import config, mean
+from recaffe.files import write_json
 from recaffe.images import decoded, inventory, scanned
-from recaffe.lmdb import read
+from recaffe.lmdb import read, records
 from recaffe.lmdb.datum import parse_datum
 
 SIDE = 256
 CORES = len(os.sched_getaffinity(0))
-_SETTINGS = f"""
-from recaffe import config
-settings = config.complete({{"dataset": "d", "images": "x", "runs": {{"a": {{"weights": "none"}}}},
-                            "lmdb": {{"width": {SIDE}, "height": {SIDE}}}}})
-"""
 _SCAN = f"""
-import sys
+import json, sys
 from pathlib import Path
 from recaffe.images.scan import scan
-{_SETTINGS}
-scan(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), settings["scan"], {CORES}, settings["lmdb"])
+settings, inventory, manifest, rejected = json.loads(sys.argv[1]), *map(Path, sys.argv[2:])
+scan(inventory, manifest, rejected, settings["scan"], {CORES}, settings["lmdb"])
 """
 _PILLOW = """
 import sys
@@ -41,19 +40,20 @@ for path in sorted(Path(sys.argv[1]).rglob("*.jpg")):
         image.load()
 """
 _LMDB = f"""
-import sys
+import json, sys
 from pathlib import Path
 from recaffe.images.scan import contents
 from recaffe.lmdb.update import update
-{_SETTINGS}
-list_file, root, out, store, manifest, kept = sys.argv[1:]
-update(Path(list_file), root, Path(out), Path(store), settings, 0, {CORES},
-       contents(Path(manifest)), kept=Path(kept))
+list_file, root, out, store, manifest, kept = sys.argv[2:]
+update(Path(list_file), root, Path(out), Path(store), json.loads(sys.argv[1]), 0, {CORES},
+       contents(Path(manifest)), kept=Path(kept), add_up=True)
 """
 _MEAN = """
 import sys
-from recaffe import mean
-mean.write(mean.compute(sys.argv[1]), sys.argv[2])
+from pathlib import Path
+from recaffe import config, mean
+from recaffe.lmdb import totals
+mean.write(mean.combine([totals.total_of(Path(sys.argv[1]), Path(sys.argv[2]))], "it"), sys.argv[3])
 """
 _READ = """
 import sys
@@ -62,6 +62,14 @@ with open(sys.argv[1], "rb", buffering=0) as f:
     while f.readinto(room):
         pass
 """
+
+
+def _settings(mode: str) -> str:
+    """What the rules get of the config, as they get it."""
+    given = {"dataset": "d", "images": "x", "runs": {"a": {"weights": "none"}}}
+    lmdb = {"width": SIDE, "height": SIDE, "fast": mode == "fast"}
+    full = config.complete({**given, "lmdb": lmdb})
+    return json.dumps({key: full[key] for key in ("lmdb", "scan")})
 
 
 class Data:
@@ -74,38 +82,39 @@ class Data:
         self.list = inputs.list_of(self.root, self.work / "list.txt")
         self.inventory, self.manifest = self.work / "inventory.csv", self.work / "manifest.csv"
         self.ours, self.theirs = self.work / "ours_lmdb", self.work / "caffe_lmdb"
-        self.inventory_taken()
+        self.store, self.kept = self.work / "store", self.work / decoded.FOLDER
 
-    def inventory_taken(self) -> float:
-        """Seconds of the stat walk, with hashing where a file is new."""
+    def inventory_taken(self, *, anew: bool = True) -> float:
+        """Seconds of the stat walk, with hashing where a file is new; `anew` makes it forget what it has seen."""
+        cache = self.work / "cache.csv"
+        if anew:
+            cache.unlink(missing_ok=True)
         began = time.perf_counter()
-        inventory.take({"path": str(self.root)}, self.inventory, self.work / "cache.csv")
+        inventory.take({"path": str(self.root)}, self.inventory, cache)
         return time.perf_counter() - began
 
     def pillow(self) -> float:
         """Seconds to read and decode the same files."""
         return seconds(python(_PILLOW, self.root))
 
-    def scan(self, *, anew: bool = True) -> float:
+    def scan(self, mode: str = "exact", *, anew: bool = True) -> float:
         """Seconds of the scan; `anew` makes it forget what it has seen."""
         if anew:
             (self.work / scanned.NAME).unlink(missing_ok=True)
-            decoded.discard(self.work / decoded.FOLDER)
+            decoded.discard(self.kept)
         rejected = self.work / "rejected.csv"
-        return seconds(python(_SCAN, self.inventory, self.manifest, rejected))
+        return seconds(python(_SCAN, _settings(mode), self.inventory, self.manifest, rejected))
 
-    def lmdb(self, *, anew: bool = True, kept: bool = True) -> float:
+    def lmdb(self, mode: str = "exact", *, anew: bool = True, kept: bool = True) -> float:
         """Seconds of the LMDB rule's work; `anew` removes it first, `kept` takes what the scan left."""
-        store = self.work / "store"
         if anew:
-            for folder in (store, self.ours):
+            for folder in (self.store, self.ours):
                 shutil.rmtree(folder, ignore_errors=True)
-        left = self.work / (decoded.FOLDER if kept else "nothing")
-        return seconds(python(_LMDB, self.list, self.root, self.ours, store, self.manifest, left))
-
-    def both(self) -> float:
-        """Seconds from listed pictures to the LMDB."""
-        return self.scan() + self.lmdb()
+        left = self.kept if kept else self.work / "nothing"
+        wanted = (self.list, self.root, self.ours, self.store, self.manifest, left)
+        took = seconds(python(_LMDB, _settings(mode), *wanted))
+        write_json(f"{self.ours}.json", read.note(self.ours, records.content(self.store) or ""))
+        return took
 
     def convert_imageset(self) -> float:
         """Seconds of Caffe's tool for the same records."""
@@ -114,80 +123,114 @@ class Data:
         tool = self.caffe / "bin/convert_imageset"
         return seconds([tool, *sides, f"{self.root}/", self.list, self.theirs])
 
-    def mean(self) -> float:
-        """Seconds of the mean of our LMDB."""
-        return seconds(python(_MEAN, self.ours, self.work / "mean.binaryproto"))
+    def mean(self, *, kept: bool = True) -> float:
+        """Seconds of the mean: of the sum that the LMDB's job kept, or of all records, checked first."""
+        store = self.store if kept else self.work / "nothing"
+        return seconds(python(_MEAN, self.ours, store, self.work / "mean.binaryproto"))
 
-    def same_records(self) -> str:
+    def compute_image_mean(self) -> float:
+        """Seconds of Caffe's tool for it."""
+        tool = self.caffe / "bin/compute_image_mean"
+        return seconds([tool, self.ours, self.work / "caffe_mean.binaryproto"])
+
+    def read_once(self) -> float:
+        """Seconds to read the LMDB's file."""
+        return seconds(python(_READ, self.ours / "data.mdb"))
+
+    def change(self) -> None:
+        """As after a workflow's end, give one picture in a hundred another content, of the same pixels."""
+        decoded.discard(self.kept)
+        for path in sorted(self.root.rglob("*.jpg"))[::100]:
+            with path.open("ab") as f:
+                f.write(b"\0")
+
+    def updated(self) -> float:
+        """Seconds of all data stages where something changed."""
+        return (
+            self.inventory_taken(anew=False)
+            + self.scan(anew=False)
+            + self.lmdb(anew=False)
+            + self.mean()
+        )
+
+    def check_records(self) -> None:
         """Raises `AssertionError` unless both LMDBs hold the same pictures and labels."""
+        with read.open_records(self.ours) as ours, read.open_records(self.theirs) as theirs:
+            assert len(ours) == len(theirs) == self.count
+            assert dict(map(_known, ours)) == dict(map(_known, theirs))
 
-        def found(path: Path) -> dict[str, tuple[int, bytes]]:
-            return {name: (label, data) for name, label, data in _records(path)}
+    def check_means(self) -> float:
+        """The largest difference of the means. Raises `AssertionError` if it is more than Caffe's own rounding."""
+        ours, theirs = self.work / "mean.binaryproto", self.work / "caffe_mean.binaryproto"
+        apart = float(np.abs(mean.read(ours) - mean.read(theirs)).max())
+        assert apart < 0.1, apart
+        return apart
 
-        assert found(self.ours) == found(self.theirs)
-        return "records equal, byte for byte"
 
-
-def _records(path: Path) -> Iterator[tuple[str, int, bytes]]:
-    with read.open_records(path) as items:
-        for key, value in items:
-            datum = parse_datum(value)
-            yield bytes(key).decode().partition("_")[2], datum.label, bytes(datum.data)
+def _known(record: tuple[memoryview, memoryview]) -> tuple[str, tuple[int, bytes]]:
+    """A record's picture with its label and the digest of its pixels."""
+    datum = parse_datum(record[1])
+    content = datum.label, hashlib.sha256(datum.data).digest()
+    return bytes(record[0]).decode().partition("_")[2], content
 
 
 def rows(work: Path, caffe: Path, runs: int, quick: bool) -> Iterator[Row]:
     """Scan, LMDB, mean, and an update of one picture in a hundred."""
-    share = 8 if quick else 1
-    small = Data(work, caffe, 2000 // share, inputs.SMALL)
-    large = Data(work, caffe, 48 // share, inputs.LARGE)
-    for data in (small, large):
-        pillow = Way("Pillow decodes, one process", data.pillow)
-        yield beside(f"scan, {data.size}", Way("", data.scan), pillow, runs, 1.8, "all accepted")
-        convert = Way("convert_imageset", data.convert_imageset)
-        for name, way, target in (
-            ("LMDB after the scan", data.lmdb, 2.5),
-            ("LMDB without a scan's images", partial(data.lmdb, kept=False), None),
-            ("scan and LMDB together", data.both, None),
-        ):
-            row = beside(f"{name}, {data.size}", Way("", way), convert, runs, target, "")
-            row.checked = data.same_records()
-            yield row
-    yield from _mean(small, runs)
-    yield _update(small, runs)
+    share = 10 if quick else 1
+    yield from _rows(Data(work, caffe, 20_000 // share**2, inputs.SMALL), runs, update=True)
+    yield from _rows(Data(work, caffe, 200 // share, inputs.LARGE), runs, update=False)
 
 
-def _mean(data: Data, runs: int) -> Iterator[Row]:
-    ours, theirs = data.work / "mean.binaryproto", data.work / "caffe_mean.binaryproto"
-    tool, file = data.caffe / "bin/compute_image_mean", data.ours / "data.mdb"
-    way = Way("", data.mean)
-    other = Way("compute_image_mean", lambda: seconds([tool, data.ours, theirs]))
-    row = beside(f"mean, {data.size}", way, other, runs, 8, "")
-    apart = float(np.abs(mean.read(ours) - mean.read(theirs)).max())
-    assert apart < 0.01, apart
-    row.checked = f"means at most {apart:.1g} apart"
-    yield row
-    once = Way("reading the file once", lambda: seconds(python(_READ, file)))
-    yield beside(f"mean, {data.size}", way, once, runs, 0.6, row.checked)
+def _rows(data: Data, runs: int, *, update: bool) -> Iterator[Row]:
+    """All ways take turns, so that one run of Caffe's serves each of ours. What they read was just written."""
+    spent: dict[str, list[float]] = defaultdict(list)
+    for _ in range(runs):
+        for name, way in _ways(data, update=update):
+            spent[name].append(way())
+
+    def together(*names: str) -> list[float]:
+        return list(map(sum, zip(*(spent[name] for name in names), strict=True)))
+
+    def row(stage: str, ours: list[float], other: str, target: float | None, checked: str) -> Row:
+        return Row(f"{stage}, {data.size}", other, ours, spent[other], target, checked)
+
+    apart = f"means at most {data.check_means():.1g} apart"
+    same, fast = "records equal, byte for byte", 4 if update else 12
+    convert, cim, once = "convert_imageset", "compute_image_mean", "reading the file once"
+    yield row("scan", spent["scan"], "Pillow decodes, one process", 1.8, "all accepted")
+    yield row("LMDB after the scan", spent["lmdb"], convert, 2.5, same)
+    yield row("LMDB without a scan's images", spent["lmdb alone"], convert, None, same)
+    yield row("scan and LMDB together", together("scan", "lmdb"), convert, None, same)
+    yield row("fast: LMDB after the scan", spent["fast lmdb"], convert, fast, "")
+    alone = spent["fast lmdb alone"]
+    yield row("fast: LMDB without a scan's images", alone, convert, None, "")
+    yield row("fast: scan and LMDB together", together("fast scan", "fast lmdb"), convert, None, "")
+    if update:
+        yield row("mean, of the sum that the LMDB's job keeps", spent["mean"], cim, 8, apart)
+        yield row("mean, of checked records", spent["mean alone"], cim, None, apart)
+        yield row("mean, of checked records", spent["mean alone"], once, 0.6, apart)
+        spent["all from nothing"] = together("inventory", "scan", "lmdb", "mean")
+        yield row("all data stages, 1 % changed", spent["update"], "all from nothing", 33.3, same)
 
 
-def _update(data: Data, runs: int) -> Row:
-    """One picture in a hundred changed: scan, LMDB and mean again, beside all of it from nothing."""
-    some = sorted(data.root.rglob("*.jpg"))[::100]
-
-    def change() -> float:
-        for path in some:
-            with path.open("ab") as f:
-                f.write(b"\0")  # another file, the same pixels
-        return data.inventory_taken() + data.scan(anew=False) + data.lmdb(anew=False) + data.mean()
-
-    def anew() -> float:
-        (data.work / "cache.csv").unlink(missing_ok=True)
-        return data.inventory_taken() + data.scan() + data.lmdb() + data.mean()
-
-    ways = Way("", change), Way("all from nothing", anew)
-    stage = f"scan, LMDB and mean, 1 % of {data.count:,} changed"
-    row = beside(stage, *ways, runs, 1 / 0.03, "")
-    change()
-    data.convert_imageset()
-    row.checked = data.same_records()
-    return row
+def _ways(data: Data, *, update: bool) -> Iterator[tuple[str, Callable[[], float]]]:
+    """What is done in each run, in order, by name."""
+    yield "inventory", data.inventory_taken
+    yield "fast scan", partial(data.scan, "fast")
+    yield "fast lmdb", partial(data.lmdb, "fast")
+    yield "fast lmdb alone", partial(data.lmdb, "fast", kept=False)
+    yield "Pillow decodes, one process", data.pillow
+    yield "lmdb alone", partial(data.lmdb, kept=False)
+    yield "convert_imageset", data.convert_imageset
+    data.check_records()
+    yield "scan", data.scan
+    yield "lmdb", data.lmdb
+    data.check_records()
+    yield "mean", data.mean
+    yield "mean alone", partial(data.mean, kept=False)
+    yield "compute_image_mean", data.compute_image_mean
+    yield "reading the file once", data.read_once
+    if update:
+        data.change()
+        yield "update", data.updated
+        data.check_records()

@@ -6,7 +6,7 @@ import itertools
 import re
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -121,15 +121,26 @@ def fill(path: Path, side: int, count: int) -> None:
             txn.put(f"{i:08}".encode(), datum.SerializeToString())
 
 
-def rows(work: Path, caffe: Path, recaffe: Path, runs: int, quick: bool) -> Iterator[Row]:
-    """Training steps, then tests."""
-    nets = [
-        ("caffenet", 16, 8, 1.6), ("caffenet", 64, 5, 1.6), ("squeezenet_v1.1", 16, 8, 2.0),
-        ("googlenet", 8, 5, 2.0), ("vgg16", 4, 4, 2.0),
-    ]  # fmt: skip
+NETS = (
+    ("caffenet", 16, 8, 1.6), ("caffenet", 64, 5, 1.6), ("squeezenet_v1.1", 16, 8, 2.0),
+    ("googlenet", 8, 5, 2.0), ("vgg16", 4, 4, 2.0),
+)  # fmt: skip
+
+
+def rows(
+    work: Path,
+    caffe: Path,
+    recaffe: Path,
+    runs: int,
+    quick: bool,
+    only: Sequence[str] | None = None,
+) -> Iterator[Row]:
+    """Training steps, then tests; of the nets that `only` names, if it does."""
     ours: list[str | Path] = [recaffe]
     theirs: list[str | Path] = [caffe / "bin/caffe"]
-    for name, batch, steps, target in [("squeezenet_v1.1", 2, 2, 2.0)] if quick else nets:
+    for name, batch, steps, target in [("squeezenet_v1.1", 2, 2, 2.0)] if quick else NETS:
+        if only and name not in only:
+            continue
         net = Net(work, caffe, name, batch, steps)
         apart = net.apart(ours, theirs)
         assert apart < 1e-3, (name, apart)
@@ -147,7 +158,7 @@ def rows(work: Path, caffe: Path, recaffe: Path, runs: int, quick: bool) -> Iter
         if (name, batch) == ("squeezenet_v1.1", 16) or quick:
             yield from _frozen(net, ours, runs)
         if (name, batch) in (("caffenet", 64), ("squeezenet_v1.1", 16)) or quick:
-            yield _test(net, ours, theirs, runs, 4 if quick else 320)
+            yield _test(net, ours, theirs, runs, 4 if quick else 1280)
 
 
 def _beside_plain(net: Net, ours: list[str | Path], runs: int) -> Row:
