@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import data, startup, training, whole
+from bench import data, data_layer, layers, memory, startup, training, whole
 from bench.measure import Row, machine, store
 from recaffe.engines.caffe import find
 
@@ -18,11 +18,14 @@ HERE = Path(__file__).parent
 def main() -> int:
     """Print each row as it is there; the table is stored after each, so that an end loses nothing."""
     parser = argparse.ArgumentParser(prog="python -m bench")
-    parser.add_argument("stages", nargs="*", help="start data train whole (all)")
+    parser.add_argument(
+        "stages", nargs="*", help="start data memory datalayer layers train whole (all)"
+    )
     parser.add_argument("--runs", type=int, default=5, help="timed runs of each of the two (5)")
     parser.add_argument(
         "--quick", action="store_true", help="small inputs, to try the bench itself"
     )
+    parser.add_argument("--nets", nargs="*", help="of the training steps, these alone")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "cpu.csv")
     parser.add_argument("--work", type=Path, help="folder for pictures and LMDBs (a temporary one)")
     args = parser.parse_args()
@@ -31,7 +34,12 @@ def main() -> int:
     stages: dict[str, Callable[[Path], Iterator[Row]]] = {
         "start": lambda work: startup.rows(recaffe, args.runs),
         "data": lambda work: data.rows(work, caffe, args.runs, args.quick),
-        "train": lambda work: training.rows(work, caffe, recaffe, args.runs, args.quick),
+        "memory": lambda work: memory.rows(work, args.quick, args.out.with_name("memory.csv")),
+        "datalayer": lambda work: data_layer.rows(args.runs, args.quick),
+        "layers": lambda work: layers.rows(
+            work, caffe, recaffe, args.runs, args.quick, args.out.with_name("layers.csv")
+        ),
+        "train": lambda work: training.rows(work, caffe, recaffe, args.runs, args.quick, args.nets),
         "whole": lambda work: whole.rows(work, caffe, args.runs, args.quick),
     }
     if unknown := set(args.stages) - set(stages):

@@ -25,7 +25,7 @@ def test_a_ratio_is_the_others_time_by_ours() -> None:
     assert Row("s", "other", [1.0], [1.5], 2.0, "").line().endswith("NOT MET")
 
 
-@pytest.mark.parametrize("stage", ["data", "datalayer", "layers", "train"])
+@pytest.mark.parametrize("stage", ["data", "memory", "datalayer", "layers", "train"])
 def test_a_quick_bench_runs_to_its_table(stage: str, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     command = [sys.executable, "-m", "bench", stage, "--quick", "--runs", "1", "--out", str(out)]
@@ -38,6 +38,7 @@ def test_a_quick_bench_runs_to_its_table(stage: str, tmp_path: Path) -> None:
     assert tuple(rows[0]) == FIELDS
     checked = {
         "data": "records equal, byte for byte",
+        "memory": "",
         "datalayer": "",
         "layers": "the same 67 layers",
         "train": "scores equal",
