@@ -112,17 +112,18 @@ def measure(folder: Path, pictures: int, rows: int) -> dict[str, Cost]:
             spent(split.write, folder / "many.csv", table, bad, lists, chosen),
             spent(scan.read_manifest, folder / "many.csv"),
             spent(entries_of, folder / "many.txt", root, folder / "many.csv"),
+            spent(entries_of, folder / "many.txt", root, folder / "many.csv", (0, 100)),
         )
-    cut, read, entry = (
+    cut, read, entry, passed = (
         [(b - a) / rows for a, b in zip(per_row[rows][i], per_row[2 * rows][i], strict=True)]
-        for i in range(3)
+        for i in range(4)
     )
     return {
         # Its rows are held as the manifest's are.
         "inventory": Cost(listed[0] / pictures, read[1], table.stat().st_size / pictures),
         "scan": Cost(scanned[0] / pictures, read[1], manifest.stat().st_size / pictures),
         "split": Cost(cut[0], cut[1], 50),
-        "a row of list and manifest, in each LMDB job": Cost(entry[0]),
+        "a row of list and manifest, in each LMDB job": Cost(passed[0]),
         "lmdb": Cost(written[0] / count, entry[1], RECORD_BYTES),
         "mean": Cost(averaged[0] / count),
     }
@@ -178,11 +179,18 @@ def spent(function: Callable[..., Any], *args: Any) -> tuple[float, float]:
 
 
 def _spent(function: Callable[..., Any], *args: Any) -> tuple[float, float]:
-    begun, small = _cpu(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # its peak counts from here
+    begun, small = _cpu(), _peak()
     kept = function(*args)
-    seconds, large = _cpu() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds, large = _cpu() - begun, _peak()
     del kept
-    return seconds, 1024.0 * (large - small)
+    return seconds, float(large - small)
+
+
+def _peak() -> int:
+    """The most memory, in bytes, that this process had since it was last reset."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def _cpu() -> float:
@@ -219,9 +227,11 @@ def repeat(manifest: Path, out: Path, count: int) -> None:
             table.writerow({**row, "path": path})
 
 
-def entries_of(list_file: Path, root: str, manifest: Path) -> Entries:
+def entries_of(
+    list_file: Path, root: str, manifest: Path, shard: tuple[int, int] = (0, 1)
+) -> Entries:
     """What an LMDB job holds of each of its records."""
-    return read_list(list_file, 0).with_digests(root, scan.contents(manifest))
+    return read_list(list_file, 0, shard).with_digests(root, scan.contents(manifest))
 
 
 if __name__ == "__main__":
