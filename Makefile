@@ -1,4 +1,4 @@
-# run test lint | caffe images | faults parity containers cluster browser docs (slower suites) | bench study. Each sets up what it needs in .venv/: nothing outside this folder is touched.
+# run test lint | caffe images | faults parity containers cluster browser docs (slower suites) | bench bench-gpu study. Each sets up what it needs in .venv/: nothing outside this folder is touched.
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= $(shell nproc)
@@ -10,7 +10,7 @@ READY := $(VENV)/ready-$(shell cat constraints.txt pyproject.toml | cksum | cut 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: run test lint setup faults faults-nightly caffe caffe-cuda images parity containers cluster browser screenshots docs bench study envs proto dag clean
+.PHONY: run test lint setup faults faults-nightly caffe caffe-cuda images parity containers cluster browser screenshots docs bench bench-gpu study envs proto dag clean
 .DEFAULT_GOAL := run
 
 run: $(READY)
@@ -78,6 +78,11 @@ docs: $(READY)
 # Each stage beside Caffe's own tools: bench/README.md. BENCH="data --runs 3" for a part.
 bench: $(READY) caffe
 	CAFFE_HOME=$(abspath $(CAFFE))/install $(BIN)/python -m bench $(BENCH)
+
+# The torch engine on a CUDA card beside PyTorch by hand and Caffe's CUDA build: bench/README.md.
+# BENCH="--nets resnet50 --precisions bf16" for a part; BENCH="--device cpu --quick" tries it without a card.
+bench-gpu: $(READY)
+	$(BIN)/python -m bench.gpu $(BENCH)
 
 # Real trainings on picture sets from packages, three seeds, both engines: bench/results/studies.md. An hour.
 study: $(READY) caffe
