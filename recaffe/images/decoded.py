@@ -23,6 +23,7 @@ import numpy as np
 import PIL
 
 from recaffe import stages
+from recaffe.errors import DataError
 from recaffe.files import free_space, write_bytes
 from recaffe.images.decode import Picture
 from recaffe.images.record import record_pixels, record_size, seen_with, shape
@@ -66,7 +67,10 @@ def begin(folder: Path, settings: Mapping[str, Any], pictures: int) -> bool:
 
 def keep(folder: Path, picture: Picture, lmdb_settings: dict[str, Any]) -> Place | None:
     """Append a picture's image to this process's file; None where that can't be done."""
-    data = np.ascontiguousarray(record_pixels(picture, lmdb_settings)).data.cast("B")
+    try:
+        data = np.ascontiguousarray(record_pixels(picture, lmdb_settings)).data.cast("B")
+    except DataError:  # a picture for no record: the LMDB's job names it, if it comes into one
+        return None
     try:
         if folder not in _appended:
             folder.mkdir(parents=True, exist_ok=True)

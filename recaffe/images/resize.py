@@ -10,7 +10,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from recaffe.errors import DataError
+
 cv2.setNumThreads(1)  # the pool of processes does the parallel work
+_MOST_PIXELS = 100_000_000  # to scale a picture to, as many as one may have
 
 
 def resize(
@@ -26,10 +29,18 @@ def resize(
     warp: stretched. crop: scaled until both sides cover the size, centre cut out. fill: scaled
     until both sides fit, ends padded with noise. half_crop: scaled midway, one side cut, the other
     padded. `size` (width, height) is the picture's own, where `image` is it made smaller.
+
+    Raises `DataError` for a picture so thin that it can't be scaled until both sides cover the size.
     """
     w, h = size or (image.shape[1], image.shape[0])
     stretch = _antialiased if antialias else _bilinear
-    scaled = stretch(image, *scaled_size(w, h, width, height, mode))
+    new_w, new_h = scaled_size(w, h, width, height, mode)
+    if new_w * new_h > _MOST_PIXELS:
+        raise DataError(
+            f"{w}×{h} pixels are too thin for lmdb.mode {mode}: scaled to cover {width}×{height}, they would be "
+            f"{new_w}×{new_h}. Cut or remove the picture, or set lmdb.mode to warp or fill"
+        )
+    scaled = stretch(image, new_w, new_h)
     return _pad(_centre(scaled, width, height), width, height)
 
 

@@ -49,7 +49,10 @@ def to_datum(
         raise DataError(
             f"{path} was fine when it was scanned, and now: {error}. Run the same command again."
         ) from error
-    return serialised(picture, entry.label, lmdb_settings)
+    try:
+        return serialised(picture, entry.label, lmdb_settings)
+    except DataError as error:
+        raise DataError(f"{path}: {error}; then run the same command again.") from error
 
 
 def serialised(picture: Picture, label: int, settings: dict[str, Any]) -> bytes:

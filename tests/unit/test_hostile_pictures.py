@@ -15,10 +15,11 @@ from PIL import Image, PngImagePlugin
 
 from recaffe.errors import DataError
 from recaffe.files import sha256
-from recaffe.images import inventory
+from recaffe.images import inventory, scan
 from recaffe.images.decode import RejectError, decode, read
 from recaffe.lmdb import datum
 from tests.conftest import save, texture
+from tests.lists import Item, Lists, settings
 
 
 def png(image: Image.Image, info: PngImagePlugin.PngInfo | None = None, **options: object) -> bytes:
@@ -104,3 +105,31 @@ def test_a_link_out_of_the_root_counts_by_the_content_that_it_leads_to(tmp_path:
     assert rows["a/zero.png"] == "", "never read"
     save(texture(10), outside)
     assert inventory.take(images, out, tmp_path / "cache.csv") != first, "a change outside is seen"
+
+
+@pytest.mark.parametrize("size", [(3, 400_000), (900_000, 1)])
+def test_a_picture_too_thin_for_its_record_is_named_with_what_to_do(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    lists = Lists(tmp_path, mode="crop", width=200, height=200)
+    lists.lay("thin", {"a.png": Item(0), "b.png": Item(1)})
+    (tmp_path / "thin" / "b.png").unlink()
+    (tmp_path / "thin" / "b.png").write_bytes(png(Image.new("RGB", size)))
+    lists.sums[1] = sha256(tmp_path / "thin" / "b.png")
+    with pytest.raises(
+        DataError, match=r"thin/b\.png: .* too thin for lmdb\.mode crop: .*warp or fill"
+    ):
+        lists.update("thin", {"a.png": Item(0), "b.png": Item(1)})
+    lists.settings["lmdb"]["mode"] = "fill"
+    assert lists.update("thin", {"a.png": Item(0), "b.png": Item(1)})["records"] == 2
+
+
+def test_a_picture_too_thin_for_its_record_ends_no_scan(tmp_path: Path) -> None:
+    save(texture(1), tmp_path / "pictures" / "a" / "0.png")
+    (tmp_path / "pictures" / "b").mkdir()
+    (tmp_path / "pictures" / "b" / "thin.png").write_bytes(png(Image.new("RGB", (900_000, 1))))
+    inventory.take({"path": str(tmp_path / "pictures")}, tmp_path / "i.csv", tmp_path / "cache.csv")
+    config = settings(mode="crop", width=200, height=200)
+    files = (tmp_path / name for name in ("i.csv", "m.csv", "r.csv"))
+    counts = scan.scan(*files, config["scan"], 1, config["lmdb"])
+    assert counts == {"pictures": 2, "rejected": 0}
