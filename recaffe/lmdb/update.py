@@ -16,7 +16,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -28,14 +28,15 @@ import lmdb
 import PIL
 
 from recaffe import mean, stages
-from recaffe.errors import DataError, MachineError, is_out_of_memory
+from recaffe.errors import DataError, MachineError
 from recaffe.files import explain_os_error, write_aside
 from recaffe.images import decoded
 from recaffe.lmdb import read, records, totals
 from recaffe.lmdb.entries import Entries, Entry, read_list
 from recaffe.lmdb.records import Record, UnknownError
-from recaffe.lmdb.room import Disk, Needs, used_pages
-from recaffe.lmdb.write import build, cant_write, to_datum, workers
+from recaffe.lmdb.room import Needs, used_pages
+from recaffe.lmdb.transaction import transaction, trim
+from recaffe.lmdb.write import build, to_datum, workers
 from recaffe.pool import ordered_map, worker_pool
 from recaffe.progress import line, progress
 from recaffe.proto import caffe_pb2 as pb
@@ -45,8 +46,6 @@ _KEPT = (_DATA, _LOCK, records.TABLE, records.NEXT, totals.NAME)
 # Share of free pages above which the LMDB is copied without them. The file is then at most 1.3 times
 # what it was before the update, and the copy less than half of that: less than 1.95 together.
 _MOST_FREE = 1 / 2
-_BROKEN = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.MapFullError)
-_TURN = b"\0"  # a key that no record has
 _TO_COME = Record("", 0, "")  # holds the place in the order of keys
 
 
@@ -174,7 +173,7 @@ def _change(
     total = totals.kept(store, before) if before and add_up else None
     adder = mean.Adder(store, total) if total else None
     trusted = bool(before) and bool(adder) == add_up
-    _trim(store)  # what a kill may have left
+    trim(store)  # what a kill may have left
     table: dict[str, Record] = {}
     puts: list[Entry] = []
     for entry in entries:
@@ -203,7 +202,7 @@ def _change(
     if puts or gone:
         with (
             worker_pool(workers(threads, decode)) as pool,
-            _transaction(store, needs, out) as txn,
+            transaction(store, needs, out) as txn,
         ):
             datums = progress(ordered_map(pool, work, decode, 1), len(decode), out.name, "img")
             for entry in puts:
@@ -249,73 +248,6 @@ def _relabelled(old: lmdb.Transaction, key: str, digest: str, label: int) -> byt
     datum = pb.Datum.FromString(bytes(value))
     datum.label = label
     return datum.SerializeToString(deterministic=True)
-
-
-class _Transaction:
-    """`old` reads what was there before, `new` writes."""
-
-    def __init__(
-        self, disk: Disk, needs: Needs, old: lmdb.Transaction, new: lmdb.Transaction
-    ) -> None:
-        self.old, self.new = old, new
-        self._disk, self._page, self._tree = disk, needs.page, needs.tree
-        disk.take(needs.free_list)
-
-    def put(self, key: str, value: bytes) -> None:
-        self._touch()
-        if len(value) > self._page // 4:  # else it may share a page
-            self._disk.take(len(value) // self._page + 1)
-        self.new.put(key.encode(), value)
-
-    def delete(self, key: str) -> None:
-        self._touch()
-        self.new.delete(key.encode())
-
-    def _touch(self) -> None:
-        pages = min(self._tree, 2)
-        self._tree -= pages
-        self._disk.take(pages)
-
-
-@contextmanager
-def _transaction(store: Path, needs: Needs, out: Path) -> Iterator[_Transaction]:
-    """One write transaction: all of the block or, on any exception or kill, nothing of it."""
-    file = store / _DATA
-    size = file.stat().st_size + needs.room * needs.page + (1 << 20)
-    try:
-        # Through a map of the file, for else LMDB keeps all new records in memory to the end.
-        # Without LMDB's own lock file: it can be missing or stale, and `_alone` has locked.
-        with (
-            file.open("r+b") as f,
-            lmdb.open(str(store), map_size=size, lock=False, writemap=True) as env,
-        ):
-            disk = Disk(f.fileno(), env, needs.room)
-            if needs.turn:
-                disk.take(needs.turn)
-                with env.begin(write=True) as turn:
-                    turn.put(_TURN, b"")
-                    turn.delete(_TURN)
-            with env.begin() as old, env.begin(write=True) as new:
-                yield _Transaction(disk, needs, old, new)
-    except lmdb.Error as error:
-        if isinstance(error, _BROKEN):
-            raise UnknownError(f"LMDB can't update it ({error})") from error
-        if is_out_of_memory(error):
-            raise
-        raise cant_write(out, error) from error
-    except OSError as error:
-        raise explain_os_error(error, out) from error
-    finally:
-        _trim(store)
-
-
-def _trim(store: Path) -> None:
-    """Cut off what lies beyond the last page: LMDB makes a file as long as its map."""
-    with suppress(DataError):  # a damaged one is found by whoever reads it next
-        with read.open_lmdb(store) as env:
-            end = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-        if (store / _DATA).stat().st_size > end:
-            os.truncate(store / _DATA, end)
 
 
 def _compact(store: Path, new: Path) -> None:

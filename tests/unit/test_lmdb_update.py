@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from recaffe import mean
 from recaffe.errors import DataError, MachineError
 from recaffe.files import write_json
-from recaffe.lmdb import read, records, totals, update
+from recaffe.lmdb import read, records, totals, transaction, update
 from tests.disk import occupied, watched
 from tests.lists import Item, List, Lists, contents
 
@@ -333,7 +333,7 @@ def test_the_table_of_an_update_that_was_killed_never_fits_a_later_transaction(
             lists.update("killed", items["killed"])
     assert (lists.store / records.NEXT).exists()
     with monkeypatch.context() as patch:
-        patch.setattr(update, "_Transaction", kill)
+        patch.setattr(transaction, "Transaction", kill)
         with pytest.raises(KeyboardInterrupt):
             lists.update("wanted", items["wanted"])
     assert contents(lists.store) == before
