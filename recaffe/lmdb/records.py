@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,8 +35,43 @@ class UnknownError(Exception):
     """Nothing usable is known of the LMDB, and why."""
 
 
-def known(store: Path, recipe: Mapping[str, Any]) -> dict[str, Record | None]:
-    """Each key in the LMDB `store` with its record; None where its bytes are of unknown origin.
+class Table:
+    """Keys and records of a table's file, in key order, read anew each time: a job holds few of them.
+
+    Raises `UnknownError` if it can't be read or is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._count = path, 0
+        body = hashlib.sha256()
+        try:
+            with path.open("rb") as f:
+                header = json.loads(f.readline())
+                for row in f:
+                    body.update(row)
+                    self._count += 1
+            self.recipe, self.transaction = header["recipe"], header["transaction"]
+            if header["sha256"] != body.hexdigest():
+                raise UnknownError(f"{path} is damaged")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UnknownError(f"{path} can't be read") from error
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[tuple[str, Record]]:
+        with self.path.open("rb") as f:
+            f.readline()
+            for row in f:
+                picture, value, label, key = row[:-1].decode().split(" ", 3)
+                yield key, Record(picture, int(label), value)
+
+
+Known = Table | list[tuple[str, Record | None]]
+
+
+def known(store: Path, recipe: Mapping[str, Any]) -> Known:
+    """Each key in the LMDB `store` with its record, in order; None where its bytes are of unknown origin.
 
     `recipe` is all that a record's bytes follow from besides picture and label. Raises
     `UnknownError` if the table or the LMDB is missing, damaged, or made by another recipe.
@@ -48,35 +83,35 @@ def known(store: Path, recipe: Mapping[str, Any]) -> dict[str, Record | None]:
         with read.open_lmdb(store) as env:
             now = env.info()["last_txnid"], env.stat()["entries"]
         # NEXT first: of two that name the same transaction, it is the newer.
-        tables = [_read(store / name) for name in (NEXT, TABLE) if (store / name).exists()]
+        tables = [Table(store / name) for name in (NEXT, TABLE) if (store / name).exists()]
         if not tables:
             raise UnknownError(f"{store / TABLE} is missing")
-        for header, table in tables:
-            if header["recipe"] != recipe:
+        for table in tables:
+            if table.recipe != recipe:
                 raise UnknownError("its settings or the versions that decode pictures changed")
-            if now == (header["transaction"], len(table)):
-                return dict(table)
-            for key, record in table.items():
+            if now == (table.transaction, len(table)):
+                return table
+            for key, record in table:
                 facts.setdefault(key, set()).add(record)
-        found = dict(read.digests(store))
+        return [
+            (key, next((r for r in facts.get(key, ()) if r.value == value), None))
+            for key, value in read.digests(store)
+        ]
     except DataError as error:
         raise UnknownError(f"it is damaged ({error})") from error
-    return {
-        key: next((r for r in facts.get(key, ()) if r.value == value), None)
-        for key, value in found.items()
-    }
 
 
-def settle(store: Path, recipe: Mapping[str, Any], table: Mapping[str, Record | None]) -> None:
+def settle(store: Path, recipe: Mapping[str, Any], found: Known) -> Known:
     """Keep what `known` found after a kill as the one table, before another transaction ends.
 
     A later one may have the number that the killed one's table names: an update can begin with
-    an empty transaction.
+    an empty transaction. Returns what was found, for where its file has gone.
     """
-    if (store / NEXT).exists():
-        rows = ((k, r) for k, r in table.items() if r)
-        write(store / TABLE, recipe, rows, transaction_of(store))
-        (store / NEXT).unlink()
+    if not (store / NEXT).exists():
+        return found
+    write(store / TABLE, recipe, ((k, r) for k, r in found if r), transaction_of(store))
+    (store / NEXT).unlink()
+    return Table(store / TABLE) if isinstance(found, Table) else found
 
 
 def transaction_of(store: Path) -> int:
@@ -103,11 +138,6 @@ def identity(store: Path) -> list[int]:
     """What tells the LMDB's file from itself after a change."""
     found = (store / "data.mdb").stat()
     return [found.st_ino, found.st_size, found.st_mtime_ns]
-
-
-def read_table(store: Path) -> dict[str, Record]:
-    """The table of a store that was just brought up to date, in key order."""
-    return _read(store / TABLE)[1]
 
 
 def write(
@@ -138,19 +168,3 @@ def write(
         f.seek(0)
         f.write(header())  # as long as it was
     return digest.hex()
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Record]]:
-    try:
-        first, _, body = path.read_bytes().partition(b"\n")
-        header = json.loads(first)
-        if header["sha256"] != hashlib.sha256(body).hexdigest():
-            raise UnknownError(f"{path} is damaged")
-        header = {key: header[key] for key in ("recipe", "transaction")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnknownError(f"{path} can't be read") from error
-    table = {}
-    for line in body.decode().split("\n")[:-1]:
-        picture, value, label, key = line.split(" ", 3)
-        table[key] = Record(picture, int(label), value)
-    return header, table

@@ -14,7 +14,7 @@ from typing import Any
 import lmdb
 
 from recaffe.errors import DataError
-from recaffe.files import write_aside, write_bytes
+from recaffe.files import write_aside
 from recaffe.lmdb import read, records
 from recaffe.lmdb.update import link
 from recaffe.lmdb.write import BYTES_A_COMMIT, cant_write
@@ -40,8 +40,8 @@ def discard(folder: Path, split: str, count: int) -> None:
 
 def write_digests(store: Path, path: Path) -> None:
     """Write down the SHA-256 of each record of a store that was just updated, for `join`."""
-    table = records.read_table(store)
-    write_bytes(path, "".join(f"{r.value} {key}\n" for key, r in table.items()).encode())
+    with write_aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as f:
+        f.writelines(f"{r.value} {key}\n" for key, r in records.Table(store / records.TABLE))
 
 
 def join(parts: Sequence[Path], digests: Sequence[Path], out: Path) -> dict[str, Any]:

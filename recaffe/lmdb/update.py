@@ -15,7 +15,7 @@ import hashlib
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import zip_longest
@@ -25,6 +25,7 @@ from typing import Any
 
 import cv2
 import lmdb
+import numpy as np
 import PIL
 
 from recaffe import mean, stages
@@ -32,7 +33,7 @@ from recaffe.errors import DataError, MachineError
 from recaffe.files import explain_os_error, write_aside
 from recaffe.images import decoded
 from recaffe.lmdb import read, records, totals
-from recaffe.lmdb.entries import Entries, Entry, read_list
+from recaffe.lmdb.entries import Entries, read_list
 from recaffe.lmdb.records import Record, UnknownError
 from recaffe.lmdb.room import Needs, used_pages
 from recaffe.lmdb.transaction import transaction, trim
@@ -46,7 +47,6 @@ _KEPT = (_DATA, _LOCK, records.TABLE, records.NEXT, totals.NAME)
 # Share of free pages above which the LMDB is copied without them. The file is then at most 1.3 times
 # what it was before the update, and the copy less than half of that: less than 1.95 together.
 _MOST_FREE = 1 / 2
-_TO_COME = Record("", 0, "")  # holds the place in the order of keys
 
 
 def update(
@@ -168,30 +168,26 @@ def _change(
     Raises `UnknownError`.
     """
     before = records.content(store)
-    old = records.known(store, recipe)
-    records.settle(store, recipe, old)
+    old = records.settle(store, recipe, records.known(store, recipe))
     total = totals.kept(store, before) if before and add_up else None
     adder = mean.Adder(store, total) if total else None
     trusted = bool(before) and bool(adder) == add_up
     trim(store)  # what a kill may have left
-    table: dict[str, Record] = {}
-    puts: list[Entry] = []
-    for entry in entries:
-        record = old.get(entry.key)
-        if record is None or record[:2] != (entry.picture, entry.label):
-            record = _TO_COME
-            puts.append(entry)
-        table[entry.key] = record
-    gone = [key for key in old if key not in table]
-    if not old:
+    values = np.zeros(len(entries), "V32")  # SHA-256 of each record, as far as they are known
+    numbers, gone = _differences(entries, old, values)
+    puts = entries.select(numbers)
+    if not len(old):
         raise UnknownError(f"{len(puts)} of {len(entries)} records are new or changed")
     with read.open_lmdb(store) as env:
         needs = Needs(env, len(puts), len(gone), len(entries))
     if needs.pages > needs.room:
         raise UnknownError(f"{len(puts)} of {len(entries)} records are new or changed")
     # The same picture in the LMDB already, under whatever key and label.
-    same = {r.picture: (key, r.value) for key, r in old.items() if r}
-    decode = [e for e in puts if e.picture not in same]
+    wanted = {e.picture for e in puts}
+    same = {r.picture: (key, r.value) for key, r in old if r and r.picture in wanted}
+    decode = entries.select(
+        [n for n, e in zip(numbers, puts, strict=True) if e.picture not in same]
+    )
     line(
         f"{out.name}: {len(entries) - len(puts)} records kept, {len(gone)} removed, "
         f"{len(puts) - len(decode)} copied, {len(decode)} to decode."
@@ -205,7 +201,7 @@ def _change(
             transaction(store, needs, out) as txn,
         ):
             datums = progress(ordered_map(pool, work, decode, 1), len(decode), out.name, "img")
-            for entry in puts:
+            for number, entry in zip(numbers, puts, strict=True):
                 if entry.picture in same:
                     value = _relabelled(txn.old, *same[entry.picture], entry.label)
                 else:
@@ -213,20 +209,46 @@ def _change(
                 if adder:
                     adder.change(entry.key, new=value, old=txn.old.get(entry.key.encode()))
                 txn.put(entry.key, value)
-                digest = hashlib.sha256(value).hexdigest()
-                table[entry.key] = Record(entry.picture, entry.label, digest)
+                values[number] = hashlib.sha256(value).digest()
             for key in gone:
                 if adder:
                     adder.change(key, old=txn.old.get(key.encode()))
                 txn.delete(key)
-            records.write(store / records.NEXT, recipe, table.items(), txn.new.id())
+            rows = zip(entries, values, strict=True)
+            new = ((e.key, Record(e.picture, e.label, v.tobytes().hex())) for e, v in rows)
+            records.write(store / records.NEXT, recipe, new, txn.new.id())
     _compact(store, store / out.name)
+    # From its file, which takes a third of what making each entry anew would.
+    table = records.Table(store / records.NEXT) if puts or gone else old
     if trusted:
-        _check(store, {e.key: table[e.key].value for e in puts}, len(table))
+        _check(store, puts, values[numbers], len(entries))
     else:
         adder = mean.Adder(store) if add_up else None
         _check_all(totals.digests(store, adder), table)
-    return _noted(store, recipe, table.items()), adder
+    return _noted(store, recipe, table), adder
+
+
+def _differences(
+    entries: Entries, old: records.Known, values: np.ndarray
+) -> tuple[list[int], list[str]]:
+    """Numbers of the entries that must be put, and keys that must go; the others' `values` are set."""
+    puts, gone = [], []
+    rows = iter(old)
+    row = next(rows, None)
+    for number, entry in enumerate(entries):
+        while row and row[0] < entry.key:
+            gone.append(row[0])
+            row = next(rows, None)
+        record = row[1] if row and row[0] == entry.key else None
+        if record and record[:2] == (entry.picture, entry.label):
+            values[number] = bytes.fromhex(record.value)
+        else:
+            puts.append(number)
+        if row and row[0] == entry.key:
+            row = next(rows, None)
+    if row:
+        gone += [row[0], *(key for key, _ in rows)]
+    return puts, gone
 
 
 def _as_written(entries: Entries, found: Iterator[tuple[str, str]]) -> Iterator[tuple[str, Record]]:
@@ -235,10 +257,11 @@ def _as_written(entries: Entries, found: Iterator[tuple[str, str]]) -> Iterator[
         yield key, Record(entry.picture, entry.label, value)
 
 
-def _noted(store: Path, recipe: dict[str, Any], table: Iterable[tuple[str, Record]]) -> str:
+def _noted(store: Path, recipe: dict[str, Any], table: Iterable[tuple[str, Record | None]]) -> str:
     """Write the table of an LMDB that holds just that; returns its `read.Digest`."""
     transaction, file = records.transaction_of(store), records.identity(store)
-    return records.write(store / records.TABLE, recipe, table, transaction, file)
+    rows = ((key, record) for key, record in table if record)
+    return records.write(store / records.TABLE, recipe, rows, transaction, file)
 
 
 def _relabelled(old: lmdb.Transaction, key: str, digest: str, label: int) -> bytes:
@@ -268,19 +291,22 @@ def _compact(store: Path, new: Path) -> None:
         os.replace(new, store / _DATA)
 
 
-def _check(store: Path, values: Mapping[str, str], records_there: int) -> None:
+def _check(store: Path, puts: Entries, values: np.ndarray, records_there: int) -> None:
     """Raise `UnknownError` unless these records have these SHA-256 and there are so many in all."""
     with _telling_damage(), read.open_lmdb(store) as env, env.begin(buffers=True) as txn:
-        there = {key: txn.get(key.encode()) for key in values}
-        same = all(v is not None and read.sha256(v) == values[k] for k, v in there.items())
+        there = (txn.get(e.key.encode()) for e in puts)
+        same = all(
+            v is not None and read.sha256(v) == value.tobytes().hex()
+            for v, value in zip(there, values, strict=True)
+        )
         if not same or txn.stat()["entries"] != records_there:
             raise UnknownError("some records are not what they were")
 
 
-def _check_all(found: Iterator[tuple[str, str]], table: Mapping[str, Record]) -> None:
+def _check_all(found: Iterator[tuple[str, str]], table: records.Known) -> None:
     """Raise `UnknownError` unless what is found are the table's keys and SHA-256."""
     with _telling_damage():
-        wanted = ((key, record.value) for key, record in table.items())
+        wanted = ((key, record and record.value) for key, record in table)
         if not all(a == b for a, b in zip_longest(found, wanted)):
             raise UnknownError("some records are not what they were")
 

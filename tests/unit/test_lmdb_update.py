@@ -67,7 +67,7 @@ def becomes(lists: Lists, items: List, decoded: int | None = None, name: str = "
 
 
 def records_of(lists: Lists) -> dict[str, records.Record]:
-    return records._read(lists.store / records.TABLE)[1]
+    return dict(records.Table(lists.store / records.TABLE))
 
 
 NAMES = [f"{c} {i}.png" for i, c in enumerate("aäöüx#yz0_")]
