@@ -20,7 +20,7 @@ rule lmdb_shard:
         CONTAINER
     threads: many_threads
     resources:
-        mem_mb=memory(2000, kilobytes=2),
+        mem_mb=memory(2000, kilobytes=0.5),
         runtime=minutes(20, seconds=0.1, jobs=SHARDS),
     params:
         settings=LMDB_SETTINGS,
