@@ -66,6 +66,9 @@ def content(path: Path) -> Any:
         return STAMPED.sub("", path.read_text("utf-8"))
     if path.name == "report.html":
         return CLOCKED.sub("", path.read_text("utf-8"))
+    if path.name == "records.txt":  # which says what LMDB's file it was written for
+        header, _, body = path.read_text("utf-8").partition("\n")
+        return {k: v for k, v in json.loads(header).items() if k != "file"}, body
     if path.name == "train.json" or (
         path.parent.parent.name == "snapshots" and path.suffix == ".json"
     ):
