@@ -178,7 +178,7 @@ def rows(work: Path, caffe: Path, runs: int, quick: bool) -> Iterator[Row]:
     """Scan, LMDB, mean, and an update of one picture in a hundred."""
     share = 10 if quick else 1
     yield from _rows(Data(work, caffe, 20_000 // share**2, inputs.SMALL), runs, update=True)
-    yield from _rows(Data(work, caffe, 200 // share, inputs.LARGE), runs, update=False)
+    yield from _rows(Data(work, caffe, 100 // share, inputs.LARGE), runs, update=False)
 
 
 def _rows(data: Data, runs: int, *, update: bool) -> Iterator[Row]:
