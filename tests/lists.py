@@ -63,6 +63,12 @@ class Lists:
         (self.folder / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
         return self.folder / f"{name}.txt"
 
+    def begun(self, name: str, items: List) -> Lists:
+        """The same, with an LMDB of a list."""
+        self.lay(name, items)
+        self.update(name, items)
+        return self
+
     def update(self, name: str, items: List) -> dict[str, Any]:
         """Bring the LMDB up to date with a list that was laid."""
         root = self.folder / name

@@ -86,6 +86,10 @@ class Entries(Sequence[Entry]):
             made.append(Entry(key, path, label, sha, place))
         return made
 
+    def to_decode(self) -> int:
+        """How many have no image that the scan has left."""
+        return int(np.count_nonzero(self._rows["file"] < 0))
+
     def select(self, numbers: Sequence[int] | np.ndarray) -> Entries:
         """Those with these numbers, in that order."""
         rows = self._rows[np.asarray(numbers, np.intp)]

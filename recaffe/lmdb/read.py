@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import accumulate, chain
 from pathlib import Path
@@ -20,7 +20,9 @@ from recaffe.lmdb import pages
 from recaffe.lmdb.datum import parse_datum, pixels
 from recaffe.lmdb.parts import parts, remedy
 from recaffe.progress import progress
-from recaffe.threads import in_batches, shared_out
+from recaffe.threads import ShareOut, in_batches, shared_out
+
+Record = tuple[memoryview, memoryview]  # a record's key and value
 
 # An environment must not be opened twice in a process: (device, inode) → it and its users.
 _open: dict[tuple[int, int], tuple[lmdb.Environment, int]] = {}
@@ -144,19 +146,29 @@ def first_shape(path: Path | str) -> tuple[int, int, int]:
         return int(c), int(h), int(w)
 
 
-def digests(path: Path | str, title: str = "") -> Iterator[tuple[str, str]]:
-    """Each key with the SHA-256 of its value, in key order; a bar shows progress under `title`."""
+def digests(
+    path: Path | str,
+    title: str = "",
+    also: Callable[[Sequence[Record], ShareOut], None] | None = None,
+) -> Iterator[tuple[str, str]]:
+    """Each key with the SHA-256 of its value, in key order; a bar shows progress under `title`.
+
+    `also` sees each batch of records, which the hash has brought into the processor's cache, and how to
+    share work out.
+    """
     with open_records(path) as found, shared_out() as share_out:
-        pairs: Iterable[tuple[memoryview, memoryview]] = found
+        pairs: Iterable[Record] = found
         if title:
             pairs = progress(found, len(found), title, "img")
         for batch in in_batches(pairs):
             hashed = share_out(hashes, batch)
+            if also:
+                also(batch, share_out)
             for (key, _), digest in zip(batch, chain.from_iterable(hashed), strict=True):
                 yield bytes(key).decode("utf-8", "surrogateescape"), digest
 
 
-def hashes(items: Sequence[tuple[memoryview, memoryview]]) -> list[str]:
+def hashes(items: Sequence[Record]) -> list[str]:
     """The SHA-256 of each record's value."""
     return [sha256(value) for _, value in items]
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 
 from recaffe import mean
 from recaffe.errors import MachineError
 from recaffe.lmdb import read
-from recaffe.threads import in_batches, shared_out
 
 NAME = "total.npz"
 
@@ -46,18 +43,3 @@ def total_of(lmdb: Path, store: Path) -> mean.Sums | None:
             return total
     read.check(lmdb)
     return mean.sums(lmdb)
-
-
-def digests(lmdb: Path, adder: mean.Adder | None) -> Iterator[tuple[str, str]]:
-    """As `read.digests`; the records are also added up, if there is an adder.
-
-    That takes a third of what reading them for it once more would: the hash has brought them into the
-    processor's cache.
-    """
-    with read.open_records(lmdb) as found, shared_out() as share_out:
-        for batch in in_batches(found):
-            hashes = chain.from_iterable(share_out(read.hashes, batch))
-            if adder:
-                adder.add(batch, share_out)
-            for (key, _), value in zip(batch, hashes, strict=True):
-                yield bytes(key).decode("utf-8", "surrogateescape"), value

@@ -96,7 +96,7 @@ def update(
                 build(entries, root, new, settings, threads)
                 os.replace(new / _DATA, work / _DATA)
                 total = mean.Adder(work) if add_up else None
-                content = _noted(work, recipe, _as_written(entries, totals.digests(work, total)))
+                content = _noted(work, recipe, _as_written(entries, _read_all(work, total)))
             (work / records.NEXT).unlink(missing_ok=True)
             if total:
                 totals.keep(work, total.sums(), content)
@@ -224,7 +224,7 @@ def _change(
         _check(store, puts, values[numbers], len(entries))
     else:
         adder = mean.Adder(store) if add_up else None
-        _check_all(totals.digests(store, adder), table)
+        _check_all(_read_all(store, adder), table)
     return _noted(store, recipe, table), adder
 
 
@@ -289,6 +289,11 @@ def _compact(store: Path, new: Path) -> None:
         new.unlink(missing_ok=True)
     else:
         os.replace(new, store / _DATA)
+
+
+def _read_all(store: Path, adder: mean.Adder | None) -> Iterator[tuple[str, str]]:
+    """Each record's key and SHA-256; they are added up on the way, if there is an adder."""
+    return read.digests(store, also=adder.add if adder else None)
 
 
 def _check(store: Path, puts: Entries, values: np.ndarray, records_there: int) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from recaffe.files import file_too_large, write_aside
 from recaffe.images import decoded
 from recaffe.images.decode import Picture, RejectError, read
 from recaffe.images.record import picture_of, record_pixels, record_size
-from recaffe.lmdb.entries import Entry, read_list
+from recaffe.lmdb.entries import Entries, Entry, read_list
 from recaffe.lmdb.read import count as count_records
 from recaffe.lmdb.read import first_shape
 from recaffe.pool import ordered_map, worker_pool
@@ -88,9 +87,7 @@ def write(
     return len(entries)
 
 
-def build(
-    entries: Sequence[Entry], root: str, out: Path, settings: dict[str, Any], threads: int
-) -> None:
+def build(entries: Entries, root: str, out: Path, settings: dict[str, Any], threads: int) -> None:
     """Build the LMDB folder `out` of entries in key order: aside, check it, rename it.
 
     `settings` is the whole config (`lmdb` and `scan` are used).
@@ -109,9 +106,9 @@ def build(
         _verify(aside, len(entries), shape)
 
 
-def workers(threads: int, entries: Iterable[Entry]) -> int:
+def workers(threads: int, entries: Entries) -> int:
     """Processes worth having: what need not be decoded is read sooner than handed from one to another."""
-    return len(list(islice((e for e in entries if e.place is None), threads)))
+    return min(threads, entries.to_decode())
 
 
 def _fill(

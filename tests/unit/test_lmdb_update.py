@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 from recaffe import mean
 from recaffe.errors import DataError, MachineError
-from recaffe.files import write_json
 from recaffe.lmdb import read, records, totals, transaction, update
 from tests.disk import occupied, watched
 from tests.lists import Item, List, Lists, contents
@@ -37,10 +36,7 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def lists(tmp_path: Path) -> Lists:
     """An LMDB of the list `old`."""
-    made = Lists(tmp_path)
-    made.lay("old", OLD)
-    made.update("old", OLD)
-    return made
+    return Lists(tmp_path).begun("old", OLD)
 
 
 def becomes(lists: Lists, items: List, decoded: int | None = None, name: str = "new") -> None:
@@ -377,7 +373,6 @@ def test_records_of_an_lmdb_that_nobody_wrote_to_are_not_read_again(
     del new["bild 9 ü.png"]
     lists.lay("new", new)
     with monkeypatch.context() as patch:
-        patch.setattr(totals, "digests", unread)
         patch.setattr(read, "digests", unread)
         lists.update("new", new)
     assert contents(lists.out) == lists.fresh("new")
@@ -395,46 +390,8 @@ def test_records_of_an_lmdb_that_may_be_another_are_read(
         os.replace(lists.folder / "copy", file)
     else:
         (lists.store / totals.NAME).unlink()
-    seen: list[Any] = []
-    digests = totals.digests
-    monkeypatch.setattr(totals, "digests", lambda *a: seen.append(a) or digests(*a))
+    seen: list[Path] = []
+    digests = read.digests
+    monkeypatch.setattr(read, "digests", lambda p, *a, **k: seen.append(p) or digests(p, *a, **k))
     becomes(lists, {**OLD, "neu.png": Item(70)})
-    assert seen
-
-
-def test_the_mean_needs_no_record_where_their_sum_was_kept(
-    lists: Lists, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_json(lists.folder / "train_lmdb.json", read.describe(lists.out))
-    wanted = mean.compute(lists.out)
-    with monkeypatch.context() as patch:
-        patch.setattr(mean, "sums", unread)
-        patch.setattr(read, "check", unread)
-        found = mean.combine([totals.total_of(lists.out, lists.store)], lists.out)
-    np.testing.assert_array_equal(found, wanted, strict=True)
-
-
-@pytest.mark.parametrize("damage", ["gone", "cut", "flipped", "of another content"])
-def test_the_mean_reads_the_records_where_their_sum_is_no_use(lists: Lists, damage: str) -> None:
-    write_json(lists.folder / "train_lmdb.json", read.describe(lists.out))
-    wanted, file = mean.compute(lists.out), lists.store / totals.NAME
-    data = file.read_bytes()
-    if damage == "gone":
-        file.unlink()
-    elif damage == "cut":
-        file.write_bytes(data[: len(data) // 2])
-    elif damage == "flipped":
-        at = len(data) // 2
-        file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-    else:
-        totals.keep(lists.store, mean.Sums(np.ones((3, 40, 40), np.int64), 9), "0" * 64)
-    found = mean.combine([totals.total_of(lists.out, lists.store)], lists.out)
-    np.testing.assert_array_equal(found, wanted, strict=True)
-
-
-def test_an_lmdb_that_was_changed_is_refused_where_the_mean_reads_it(lists: Lists) -> None:
-    write_json(lists.folder / "train_lmdb.json", read.describe(lists.out))
-    (lists.store / totals.NAME).unlink()
-    flip_value(lists.store)
-    with pytest.raises(DataError, match="has changed since it was written"):
-        totals.total_of(lists.out, lists.store)
+    assert lists.store in seen
