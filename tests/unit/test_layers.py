@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from recaffe.engines.torch.layers import FORWARD
+from recaffe.engines.torch.layers import FORWARD, Context
 from recaffe.engines.torch.layers.loss import ContrastiveLoss, InfogainLoss, SoftmaxLoss
 from recaffe.engines.torch.layers.lrn import AcrossChannels
 from recaffe.engines.torch.layers.norm import MeanVariance, OwnStatistics
@@ -96,6 +96,29 @@ def test_parts_of_a_batch_draw_the_dropout_of_the_whole() -> None:
             own = {k: v.chunk(world)[rank] for k, v in whole.items()}
             parts.append(net(own)["conv"])
         assert torch.allclose(torch.cat(parts), together, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.8])
+def test_dropout_keeps_each_value_by_a_draw_of_its_own(
+    ratio: float, layout: torch.memory_format
+) -> None:
+    layer = pb.LayerParameter(type="Dropout", dropout_param={"dropout_ratio": ratio})
+    bottom = torch.ones(5, 31, 41, 43).to(memory_format=layout)
+    torch.manual_seed(5)
+    (top,) = FORWARD["Dropout"](layer, [bottom], [], Context(training=True))
+    again = FORWARD["Dropout"](layer, [bottom], [], Context(training=True))[0]
+    assert top.is_contiguous(memory_format=layout)
+    assert top.unique().tolist() == [0, pytest.approx(1 / (1 - ratio))]
+    kept, later = (x.permute(0, 2, 3, 1).reshape(-1) != 0 for x in (top, again))
+    # Four values come of one number of the generator's: neither their places nor neighbours may show it.
+    shares = [kept[i::4] for i in range(4)]
+    spread = (ratio * (1 - ratio) / shares[0].numel()) ** 0.5
+    assert all(abs(share.double().mean() - (1 - ratio)) < 5 * spread for share in shares)
+    pairs = [(kept[:-step], kept[step:]) for step in (1, 2, 3, 4)] + [(kept, later)]
+    for one, other in pairs:
+        together = torch.corrcoef(torch.stack([one, other]).double())[0, 1]
+        assert abs(together) < 5 / one.numel() ** 0.5
 
 
 def test_an_in_place_relu_changes_nothing_but_memory() -> None:
