@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import PIL
+import xxhash
 
 from recaffe import stages
 from recaffe.errors import DataError
@@ -39,7 +39,7 @@ _read: dict[str, int] = {}
 
 
 class Place(NamedTuple):
-    """Where an image's bytes are, and their CRC-32."""
+    """Where an image's bytes are, and their XXH3 of 64 bits."""
 
     file: str
     offset: int
@@ -81,7 +81,7 @@ def keep(folder: Path, picture: Picture, lmdb_settings: dict[str, Any]) -> Place
         fd, name = mine
         offset = os.lseek(fd, 0, os.SEEK_CUR)
         if os.write(fd, data) == len(data):
-            return Place(name, offset, zlib.crc32(data))
+            return Place(name, offset, xxhash.xxh3_64_intdigest(data))
     except OSError:
         pass
     # The disk is full, most likely. Above all, there must be room for what has to be written.
@@ -120,7 +120,7 @@ def places(folder: Path, settings: Mapping[str, Any]) -> Iterator[tuple[bytes, P
             if name not in files:
                 files[name] = str(folder / name)
             place = Place(files[name], int(offset), int(check))
-            if not (0 <= place.offset < 1 << 63 and 0 <= place.check < 1 << 32):
+            if not (0 <= place.offset < 1 << 63 and 0 <= place.check < 1 << 64):
                 raise ValueError(line)
             yield bytes.fromhex(sha), place
 
@@ -134,7 +134,7 @@ def image(place: Place, lmdb_settings: dict[str, Any]) -> np.ndarray | None:
         data = os.pread(_read[place.file], int(np.prod(wanted)), place.offset)
     except OSError:
         return None
-    if zlib.crc32(data) != place.check:
+    if xxhash.xxh3_64_intdigest(data) != place.check:
         return None
     return np.frombuffer(data, np.uint8).reshape(wanted)
 

