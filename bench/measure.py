@@ -105,18 +105,30 @@ def python(code: str, *args: object) -> list[str]:
 
 def machine() -> dict[str, str]:
     """What the figures depend on besides the code."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "processor": names[0] if names else platform.machine(),
+        **processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "load_at_start": f"{os.getloadavg()[0]:.2f}",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         **{name: version(name) for name in _VERSIONS},
     }
+
+
+def processor() -> dict[str, str]:
+    """Which one: its name may hide a generation, but not the family, the model and the vectors it computes with."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").split("\n\n")[0].splitlines() if info.exists() else []
+    facts = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    name = ", ".join(
+        facts[key] if key == "model name" else f"{key} {facts[key]}"
+        for key in ("model name", "cpu family", "model")
+        if key in facts
+    )
+    flags = facts.get("flags", "").split()
+    vectors = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if flag in flags]
+    return {"processor": name or platform.machine(), "vectors": " ".join(vectors)}
 
 
 def store(path: Path, rows: Sequence[Row], about: Mapping[str, str]) -> None:

@@ -26,6 +26,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from bench.measure import processor
 from recaffe import config, mean
 from recaffe.images import inventory, scan, split
 from recaffe.lmdb.entries import Entries, read_list
@@ -69,7 +70,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         costs = measure(Path(name), args.pictures, args.rows)
     print(
-        f"Machine: {_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+        f"Machine: {processor()['processor']}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
     )
     print(
         f"Assumed: {PICTURE_BYTES:,} bytes a picture, {EPOCHS} epochs at {GPU_RATE} pictures a second and GPU, shards of "
@@ -164,12 +165,6 @@ def plan(count: int, costs: dict[str, Cost], nodes: int, cores: int) -> None:
             f"| {name} | {stage.seconds / 3600:,.1f} | {stage.jobs or ''} | {hours:,.1f} | "
             f"{stage.read / hours / 3.6e12:,.2f} | {stage.memory / 1e9:,.1f} | {verdict} |"
         )
-
-
-def _processor() -> str:
-    with Path("/proc/cpuinfo").open(encoding="utf-8") as f:
-        names = [line.partition(":")[2].strip() for line in f if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def spent(function: Callable[..., Any], *args: Any) -> tuple[float, float]:
