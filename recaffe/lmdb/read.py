@@ -23,6 +23,7 @@ from recaffe.progress import progress
 from recaffe.threads import ShareOut, in_batches, shared_out
 
 Record = tuple[memoryview, memoryview]  # a record's key and value
+Also = Callable[[Sequence[Record], ShareOut], None]
 
 # An environment must not be opened twice in a process: (device, inode) → it and its users.
 _open: dict[tuple[int, int], tuple[lmdb.Environment, int]] = {}
@@ -149,7 +150,7 @@ def first_shape(path: Path | str) -> tuple[int, int, int]:
 def digests(
     path: Path | str,
     title: str = "",
-    also: Callable[[Sequence[Record], ShareOut], None] | None = None,
+    also: Also | None = None,
 ) -> Iterator[tuple[str, str]]:
     """Each key with the SHA-256 of its value, in key order; a bar shows progress under `title`.
 
@@ -212,10 +213,10 @@ def note(path: Path | str, content: str) -> dict[str, Any]:
     return {"records": records, "shape": shape, "sha256": content}
 
 
-def check(path: Path | str) -> None:
+def check(path: Path | str, also: Also | None = None) -> None:
     """Raises `DataError` unless the LMDB holds what the note beside it (PATH.json) says.
 
-    All of it is read, as fast as it is hashed.
+    All of it is read, as fast as it is hashed; `also` sees it as in `digests`.
     """
     file = Path(f"{path}.json")
     try:
@@ -224,7 +225,7 @@ def check(path: Path | str) -> None:
         raise DataError(
             f"{file}, the note of what {path} holds, can't be read. {remedy(path)}"
         ) from error
-    if Digest(digests(path, f"check {Path(path).name}")).hex() != wanted:
+    if Digest(digests(path, f"check {Path(path).name}", also)).hex() != wanted:
         raise DataError(
             f"{path} has changed since it was written: {file} has another digest. {remedy(path)}"
         )

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from recaffe import mean
-from recaffe.errors import MachineError
+from recaffe.errors import DataError, MachineError
 from recaffe.lmdb import read
 
 NAME = "total.npz"
@@ -35,11 +35,16 @@ def kept(store: Path, content: str) -> mean.Sums | None:
 def total_of(lmdb: Path, store: Path) -> mean.Sums | None:
     """The sum of an LMDB's records as it is kept, or else by reading them.
 
-    All of the LMDB is then checked first: raises `DataError` as `read.check`.
+    All of the LMDB is then checked on the way: raises `DataError` as `read.check`, or as `mean.Adder`.
     """
     with suppress(OSError, ValueError, KeyError, TypeError):
         note = json.loads(Path(f"{lmdb}.json").read_text(encoding="utf-8"))
         if total := kept(store, note["sha256"]):
             return total
-    read.check(lmdb)
-    return mean.sums(lmdb)
+    adder = mean.Adder(lmdb)
+    try:
+        read.check(lmdb, also=adder.add)
+    except DataError:
+        read.check(lmdb)  # of records that changed, this says so, whatever else is wrong with them
+        raise
+    return adder.sums()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 
@@ -26,7 +27,6 @@ def test_the_mean_needs_no_record_where_their_sum_was_kept(
     write_json(lists.folder / "train_lmdb.json", read.describe(lists.out))
     wanted = mean.compute(lists.out)
     with monkeypatch.context() as patch:
-        patch.setattr(mean, "sums", unread)
         patch.setattr(read, "check", unread)
         found = mean.combine([totals.total_of(lists.out, lists.store)], lists.out)
     np.testing.assert_array_equal(found, wanted, strict=True)
@@ -50,9 +50,17 @@ def test_the_mean_reads_the_records_where_their_sum_is_no_use(lists: Lists, dama
     np.testing.assert_array_equal(found, wanted, strict=True)
 
 
-def test_an_lmdb_that_was_changed_is_refused_where_the_mean_reads_it(lists: Lists) -> None:
+@pytest.mark.parametrize("damage", ["a byte", "no Datum"])
+def test_an_lmdb_that_was_changed_is_refused_where_the_mean_reads_it(
+    lists: Lists, damage: str
+) -> None:
     write_json(lists.folder / "train_lmdb.json", read.describe(lists.out))
     (lists.store / totals.NAME).unlink()
-    flip_value(lists.store)
+    if damage == "a byte":
+        flip_value(lists.store)
+    else:
+        key = read.keys(lists.out)[0].encode()
+        with lmdb.open(str(lists.store), lock=False) as env, env.begin(write=True) as txn:
+            txn.put(key, bytes([255]) * 9)
     with pytest.raises(DataError, match="has changed since it was written"):
         totals.total_of(lists.out, lists.store)
