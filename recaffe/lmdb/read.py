@@ -23,7 +23,7 @@ from recaffe.progress import progress
 from recaffe.threads import ShareOut, in_batches, shared_out
 
 Record = tuple[memoryview, memoryview]  # a record's key and value
-Also = Callable[[Sequence[Record], ShareOut], None]
+Also = Callable[[Sequence[Record], ShareOut], None]  # sees a batch, and how to share work out
 
 # An environment must not be opened twice in a process: (device, inode) → it and its users.
 _open: dict[tuple[int, int], tuple[lmdb.Environment, int]] = {}
