@@ -57,10 +57,10 @@ _MEAN = """
 import sys
 from pathlib import Path
 from recaffe import mean
-from recaffe.lmdb import read
+from recaffe.lmdb import totals
 lmdb = Path(sys.argv[1]) / "train_lmdb"
-read.check(lmdb)
-mean.write(mean.compute(lmdb), lmdb.with_name("mean.binaryproto"))
+total = totals.total_of(lmdb, lmdb.with_name("no store"))
+mean.write(mean.combine([total], lmdb), lmdb.with_name("mean.binaryproto"))
 """
 
 

@@ -27,6 +27,7 @@ def test_the_mean_needs_no_record_where_their_sum_was_kept(
     write_json(lists.folder / "train_lmdb.json", read.describe(lists.out))
     wanted = mean.compute(lists.out)
     with monkeypatch.context() as patch:
+        patch.setattr(mean, "sums", unread)
         patch.setattr(read, "check", unread)
         found = mean.combine([totals.total_of(lists.out, lists.store)], lists.out)
     np.testing.assert_array_equal(found, wanted, strict=True)
