@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recaffe.engines.torch.layers.base import Context, shape, wide
 from recaffe.engines.torch.layers.labels import check
+from recaffe.engines.torch.layers.linear import linear
 from recaffe.net import shapes
 from recaffe.net.shapes.common import concat_axis, slice_axis
 from recaffe.proto import caffe_pb2 as pb
@@ -22,7 +23,7 @@ def inner_product(
     p = layer.inner_product_param
     axis = shapes.axis_of(p.axis, shape(x[0]))
     weight = w[0].t() if p.transpose else w[0]
-    return [F.linear(x[0].flatten(axis), weight, w[1] if p.bias_term else None)]
+    return [linear(x[0].flatten(axis), weight, w[1] if p.bias_term else None)]
 
 
 def embed(

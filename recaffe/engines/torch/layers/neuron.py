@@ -58,7 +58,7 @@ def dropout(
     else:
         mask.bernoulli_(1 - ratio)
     own = mask[c.rank * b.shape[0] : (c.rank + 1) * b.shape[0]]
-    return [b * own * (1 / (1 - ratio))]
+    return [b * own.mul_(1 / (1 - ratio))]
 
 
 def _draw(mask: Tensor, share: float) -> None:
