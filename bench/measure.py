@@ -20,7 +20,15 @@ FIELDS = (
     "stage", "beside", "unit", "ours", "ours_min", "ours_max", "other", "other_min", "other_max",
     "ratio", "ratio_min", "ratio_max", "target", "runs", "checked",
 )  # fmt: skip
-_VERSIONS = ("torch", "numpy", "opencv-python-headless", "pillow", "lmdb", "snakemake")
+_VERSIONS = (
+    "torch",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "simplejpeg",
+    "lmdb",
+    "snakemake",
+)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,16 @@ from recaffe.images.inventory import SPLITS
 from recaffe.packages.sets import SETS
 from recaffe.weights import source
 
-PACKAGES = ("snakemake", "torch", "numpy", "opencv-python-headless", "pillow", "lmdb", "protobuf")
+PACKAGES = (
+    "snakemake",
+    "torch",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "simplejpeg",
+    "lmdb",
+    "protobuf",
+)
 COMMIT = "RECAFFE_COMMIT"
 SUMS, CHAIN = "SHA256SUMS", "provenance.json"
 DATA_FILES = (

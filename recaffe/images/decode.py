@@ -1,4 +1,4 @@
-"""One picture's bytes as 8-bit RGB pixels, however it was saved."""
+"""One picture's bytes as 8-bit pixels, however it was saved."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import io
 import stat
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import PIL
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from recaffe.errors import MachineError
@@ -24,8 +28,18 @@ FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI",
     "SUN", "TGA", "TIFF", "WEBP",
 )  # fmt: skip
+# Of what pixels follow from, besides this code: part of each recipe of what is kept between runs.
+VERSIONS = {
+    "opencv": cv2.__version__,
+    "pillow": PIL.__version__,
+    "simplejpeg": simplejpeg.__version__,
+}
 _ORIENTATION = 0x0112
-_TURNED = (5, 6, 7, 8)  # orientations whose width is the file's height
+# How each orientation is turned upright: transposed or not, then cv2.flip's code if it is flipped.
+_UPRIGHT = {
+    1: (False, None), 2: (False, 1), 3: (False, -1), 4: (False, 0),
+    5: (True, None), 6: (True, 1), 7: (True, -1), 8: (True, 0),
+}  # fmt: skip
 _BYTES_A_PIXEL = 24  # at most, while it is brought to upright RGB: four or five images of 4 bytes
 
 
@@ -48,11 +62,12 @@ class LargeError(RejectError):
 class Picture:
     """Decoded pixels and what the file was.
 
-    `rgb` is uint8, H×W×3, upright; `width` and `height` are its sides in the file, which it may be
-    smaller than; `mode` is Pillow's name of the file's own pixel form.
+    `bgr` is uint8, H×W×3, upright, in the order of OpenCV and of Caffe's records; `width` and `height`
+    are its sides in the file, which it may be smaller than; `mode` is Pillow's name of the file's own
+    pixel form.
     """
 
-    rgb: np.ndarray
+    bgr: np.ndarray
     width: int
     height: int
     format: str
@@ -87,9 +102,9 @@ def decode(
     max_pixels: int = 100_000_000,
     side: int | Callable[[int, int], tuple[int, int]] = 0,
 ) -> Picture:
-    """Decode in full and bring to upright 8-bit RGB.
+    """Decode in full and bring to upright 8-bit BGR.
 
-    EXIF orientation is applied; gray, palette and CMYK become RGB; transparency is laid over
+    EXIF orientation is applied; gray, palette and CMYK become BGR; transparency is laid over
     `background` (#rrggbb); 16-bit samples keep their upper 8 bits, as OpenCV's imread does; of an
     animation the first frame counts.
 
@@ -111,13 +126,16 @@ def decode(
                 raise LargeError(image.width, image.height, max_pixels)
             size = image.size
             drafted = _draft(image, side) if side else None
-            image.load()
-            if drafted and image.size != drafted.size:
-                image = image.crop((0, 0, *drafted.size))
+            bgr = _quick(data, image)
+            if bgr is None:
+                image.load()
+                bgr = cv2.cvtColor(np.asarray(_to_rgb(image, background)), cv2.COLOR_RGB2BGR)
+            if drafted:
+                bgr = bgr[: drafted.size[1], : drafted.size[0]]
+            # After the loading, for Pillow turns a TIFF itself.
             orientation = image.getexif().get(_ORIENTATION, 1)
-            if orientation != 1:  # for else a copy is made all the same, a tenth of the whole work
-                image = ImageOps.exif_transpose(image)
-            rgb = np.asarray(_to_rgb(image, background))
+            orientation = int(orientation) if orientation in _UPRIGHT else 1
+            bgr = _upright(bgr, orientation)
         except UnidentifiedImageError:
             raise RejectError("not a picture that can be recognised") from None
         except RejectError:
@@ -127,10 +145,36 @@ def decode(
             raise RejectError(
                 f"broken or truncated: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
             ) from None
-    height, width = rgb.shape[:2]
+    height, width = bgr.shape[:2]
     width, height = drafted.whole if drafted else (width, height)
-    orientation = int(orientation) if orientation in range(1, 9) else 1
-    return Picture(rgb, width, height, kind, mode, int(frames), orientation)
+    return Picture(bgr, width, height, kind, mode, int(frames), orientation)
+
+
+def _quick(data: bytes, image: Image.Image) -> np.ndarray | None:
+    """A JPEG's pixels as BGR, in the size that the image has been told to come in.
+
+    By libjpeg-turbo straight into the array: 0.8 ms of a picture of 500×375 and 50 of 12 megapixels, where
+    Pillow's pixels, which are the same, take 1.1 and 117 until they are an array. None where this isn't a
+    JPEG as most are, or where the decoder finds anything odd in it: what to make of that, Pillow decides.
+    """
+    if not isinstance(image, JpegImageFile) or image.mode not in ("RGB", "L"):
+        return None
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    with suppress(ValueError, RuntimeError):  # also if the array is too small for it
+        found = simplejpeg.decode_jpeg(
+            data, "BGR", min_height=image.height, min_width=image.width, buffer=pixels
+        )
+        if found.shape == pixels.shape:
+            return pixels
+    return None
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels of a file of that EXIF orientation, as they are to be seen."""
+    transposed, flipped = _UPRIGHT[orientation]
+    if transposed:
+        pixels = cv2.transpose(pixels)
+    return pixels if flipped is None else cv2.flip(pixels, flipped)
 
 
 class _Drafted(NamedTuple):
@@ -146,7 +190,7 @@ def _draft(
     """Let a picture that isn't loaded yet come smaller; None if it can't."""
     if not isinstance(image, JpegImageFile):
         return None
-    turned = image.getexif().get(_ORIENTATION) in _TURNED
+    turned, _ = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1), (False, None))
     size = image.size[::-1] if turned else image.size
     least = (side, side) if isinstance(side, int) else side(*size)
     found = image.draft(None, least[::-1] if turned else least)

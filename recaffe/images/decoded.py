@@ -17,15 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
-import PIL
 import xxhash
 
 from recaffe import stages
 from recaffe.errors import DataError
 from recaffe.files import free_space, write_bytes
-from recaffe.images.decode import Picture
+from recaffe.images.decode import VERSIONS, Picture
 from recaffe.images.record import record_pixels, record_size, seen_with, shape
 
 FOLDER, INDEX = ".decoded", "index.txt"
@@ -52,8 +50,7 @@ def recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
         "stages": [stages.SCAN, stages.LMDB],
         "lmdb": {key: settings["lmdb"][key] for key in _PIXELS} | seen_with(settings["lmdb"]),
         "background": settings["scan"]["background"],
-        "opencv": cv2.__version__,
-        "pillow": PIL.__version__,
+        **VERSIONS,
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Mean difference of two 4×4 RGB thumbnails (0-255) under which hashes are believed: different
+# Mean difference of two 4×4 BGR thumbnails (0-255) under which hashes are believed: different
 # plain surfaces have equal hashes. Two exposures of one scene differ by about 10.
 THUMB_DISTANCE = 16
 _POPCOUNT = np.array([bin(i).count("1") for i in range(256)], np.uint16)

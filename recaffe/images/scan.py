@@ -154,12 +154,12 @@ def name_problem(path: str) -> str:
 
 def describe(picture: Picture) -> dict[str, Any]:
     """Pixel hash, perceptual hash, thumbnail and shape of a decoded picture."""
-    rgb = picture.rgb
-    height, width = rgb.shape[:2]
+    bgr = picture.bgr
+    height, width = bgr.shape[:2]
     # It finds twins and guards against nobody: 0.02 ms of a picture of 500×375, where SHA-256 takes 0.27.
     pixels = xxhash.xxh3_128(f"{height}x{width}".encode())
-    pixels.update(np.ascontiguousarray(rgb).data)
-    small = reduced(rgb)
+    pixels.update(np.ascontiguousarray(bgr).data)
+    small = reduced(bgr)
     return {
         "pixels": pixels.hexdigest(),
         "phash": perceptual_hash(small),
@@ -173,16 +173,16 @@ def describe(picture: Picture) -> dict[str, Any]:
     }
 
 
-def reduced(rgb: np.ndarray) -> np.ndarray:
+def reduced(bgr: np.ndarray) -> np.ndarray:
     """A picture as 64×64 means of its areas (but for an odd last row or column).
 
     Halved while it is large: OpenCV has a quick way for just that. 0.15 ms of a picture of 500×375, where
     hash and thumbnail from all pixels took 0.8; 4 ms of 12 megapixels instead of 33.
     """
-    while min(height := rgb.shape[0], width := rgb.shape[1]) >= 4 * _SIDE:
-        even = rgb[: height & ~1, : width & ~1]
-        rgb = cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    return cv2.resize(rgb, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    while min(height := bgr.shape[0], width := bgr.shape[1]) >= 4 * _SIDE:
+        even = bgr[: height & ~1, : width & ~1]
+        bgr = cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    return cv2.resize(bgr, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
 
 
 def perceptual_hash(small: np.ndarray) -> str:
@@ -190,7 +190,7 @@ def perceptual_hash(small: np.ndarray) -> str:
 
     After Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010.
     """
-    gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    gray = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32)
     low = cv2.dct(gray)[:HASH_SIDE, :HASH_SIDE].ravel()
     # Of 255 terms. NumPy's median looks for NaN as well, and takes ten times as long.
     median = np.partition(low[1:], 127)[127]

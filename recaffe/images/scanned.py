@@ -14,12 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import PIL
 
 from recaffe import stages
 from recaffe.files import write_bytes
+from recaffe.images.decode import VERSIONS
 from recaffe.images.record import seen_with
 
 NAME = ".scanned.txt"
@@ -33,8 +32,7 @@ def recipe(settings: Mapping[str, Any], lmdb: Mapping[str, Any]) -> dict[str, An
         "stage": stages.SCAN,
         "background": settings["background"],
         "max_pixels": settings["max_pixels"],
-        "opencv": cv2.__version__,
-        "pillow": PIL.__version__,
+        **VERSIONS,
         "numpy": np.__version__,
     }
 

@@ -112,7 +112,7 @@ def _look(item: Item, settings: dict[str, Any]) -> Row | str:
         picture = decode(read(item.file), settings["background"], settings["max_pixels"])
     except RejectError as error:
         return str(error)
-    blue, green, red = cv2.split(picture.rgb)
+    blue, green, red = cv2.split(picture.bgr)
     grey = np.array_equal(blue, green) and np.array_equal(green, red)
     about = {"path": item.path, "label": item.label, "split": item.split, "grey": grey}
     return about | scan.describe(picture)

@@ -23,15 +23,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import cv2
 import lmdb
 import numpy as np
-import PIL
 
 from recaffe import mean, stages
 from recaffe.errors import DataError, MachineError
 from recaffe.files import explain_os_error, write_aside
 from recaffe.images import decoded
+from recaffe.images.decode import VERSIONS
 from recaffe.lmdb import read, records, totals
 from recaffe.lmdb.entries import Entries, read_list
 from recaffe.lmdb.records import Record, UnknownError
@@ -148,8 +147,7 @@ def _recipe(settings: dict[str, Any]) -> dict[str, Any]:
         "stage": stages.LMDB,
         "lmdb": settings["lmdb"],
         "background": settings["scan"]["background"],
-        "opencv": cv2.__version__,
-        "pillow": PIL.__version__,
+        **VERSIONS,
     }
 
 

@@ -56,10 +56,10 @@ class Album:
 def thumbnail(path: Path, scan: dict[str, Any]) -> str:
     """A picture as a small JPEG data URI; empty if it can't be read any more."""
     try:
-        rgb = decode(read(path), scan["background"], scan["max_pixels"], 2 * THUMB).rgb
+        bgr = decode(read(path), scan["background"], scan["max_pixels"], 2 * THUMB).bgr
     except RejectError:
         return ""
-    return small(rgb[:, :, ::-1])
+    return small(bgr)
 
 
 def mean_picture(mean: np.ndarray) -> str:

@@ -117,7 +117,7 @@ def picture(data: bytes) -> None:
         found = decode.decode(data, max_pixels=_MAX_PIXELS)
     except decode.RejectError:
         return
-    assert found.rgb.shape[0] * found.rgb.shape[1] <= _MAX_PIXELS, "over the limit, and decoded"
+    assert found.bgr.shape[0] * found.bgr.shape[1] <= _MAX_PIXELS, "over the limit, and decoded"
 
 
 def lists(data: bytes) -> None:

@@ -61,9 +61,9 @@ def test_a_photograph_comes_as_small_as_its_record_allows(
 ) -> None:
     size = {"width": 160, "height": 160, "mode": mode}
     found = look(jpeg((1600, 1200)), FAST | size)
-    assert found.rgb.shape == (*shape, 3)
+    assert found.bgr.shape == (*shape, 3)
     assert (found.width, found.height) == (1600, 1200)
-    assert look(jpeg((1600, 1200)), EXACT | size).rgb.shape == (1200, 1600, 3)
+    assert look(jpeg((1600, 1200)), EXACT | size).bgr.shape == (1200, 1600, 3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -81,7 +81,7 @@ def test_nothing_is_enlarged_that_would_not_have_been(
     upright = size[::-1] if turn == 6 else size
     assert (found.width, found.height) == upright
     wanted = scaled_size(*upright, *record, mode)
-    height, width = found.rgb.shape[:2]
+    height, width = found.bgr.shape[:2]
     for side, least, whole in zip((width, height), wanted, upright, strict=True):
         assert side == whole or side >= max(least, 128)
     assert record_pixels(found, lmdb).shape == (record[1], record[0], 3)
@@ -92,7 +92,7 @@ def test_nothing_is_enlarged_that_would_not_have_been(
 def test_a_record_is_nearly_that_of_all_pixels_averaged(mode: str, size: tuple[int, int]) -> None:
     data, lmdb = jpeg(size), {**FAST, "mode": mode}
     whole, small = decode(data), look(data, lmdb)
-    assert small.rgb.size < whole.rgb.size / 3
+    assert small.bgr.size < whole.bgr.size / 3
     # A last block that is no whole one moves the others by a part of a pixel.
     assert apart(record_pixels(small, lmdb), record_pixels(whole, lmdb)) < 2.5
 
@@ -102,8 +102,8 @@ def test_a_turned_photograph_is_upright(turn: int) -> None:
     data, lmdb = jpeg((1283, 600), turn=turn), {**FAST, "width": 20, "height": 48}
     whole, small = decode(data), look(data, lmdb)
     assert small.orientation == turn
-    assert (small.height, small.width) == whole.rgb.shape[:2]
-    assert small.rgb.shape == ((321, 150, 3) if turn > 4 else (150, 321, 3))
+    assert (small.height, small.width) == whole.bgr.shape[:2]
+    assert small.bgr.shape == ((321, 150, 3) if turn > 4 else (150, 321, 3))
     assert apart(record_pixels(small, lmdb), record_pixels(whole, lmdb)) < 2.5
 
 
@@ -112,7 +112,7 @@ def test_a_turned_photograph_is_upright(turn: int) -> None:
 def test_gray_and_cmyk_photographs(mode: str, gray: bool) -> None:
     data, lmdb = jpeg((1200, 800), mode), {**FAST, "gray": gray}
     small = look(data, lmdb)
-    assert (small.mode, small.rgb.shape) == (mode, (200, 300, 3))
+    assert (small.mode, small.bgr.shape) == (mode, (200, 300, 3))
     assert apart(record_pixels(small, lmdb), record_pixels(decode(data), lmdb)) < 2.5
 
 
@@ -122,7 +122,7 @@ def test_a_phones_photograph_with_a_second_picture_in_it() -> None:
     first.save(out, "MPO", save_all=True, append_images=[second], exif=first.getexif())
     data = out.getvalue()
     found = look(data, FAST)
-    assert (found.format, found.frames, found.rgb.shape) == ("MPO", 2, (300, 200, 3))
+    assert (found.format, found.frames, found.bgr.shape) == ("MPO", 2, (300, 200, 3))
     assert apart(record_pixels(found, FAST), record_pixels(decode(data), FAST)) < 2.5
 
 
@@ -131,7 +131,7 @@ def test_a_phones_photograph_with_a_second_picture_in_it() -> None:
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_truncated_photograph_is_rejected(mode: str, share: float, progressive: bool) -> None:
     data = jpeg((1200, 1100), mode, progressive=progressive)
-    assert look(data, FAST).rgb.shape == (138, 150, 3), "at an eighth"
+    assert look(data, FAST).bgr.shape == (138, 150, 3), "at an eighth"
     with pytest.raises(RejectError, match="truncated"):
         look(data[: int(share * len(data))], FAST)
 

@@ -167,7 +167,7 @@ def test_a_thumbnail_of_a_large_photo_is_quick_and_the_same(tmp_path: Path) -> N
     photo = texture(3, size=(1600, 1200))
     save(photo, tmp_path / "photo.png")
     save(photo, tmp_path / "photo.jpg")
-    large = decode((tmp_path / "photo.jpg").read_bytes(), side=224).rgb
+    large = decode((tmp_path / "photo.jpg").read_bytes(), side=224).bgr
     assert large.shape == (300, 400, 3), "of which the thumbnail is made"
     png, jpg = (decoded(thumbnail(tmp_path / f"photo.{kind}", SCAN)) for kind in ("png", "jpg"))
     assert png.shape == jpg.shape == (84, 112, 3)

@@ -31,10 +31,10 @@ def row(seed: int, label: str = "a", **more: str) -> dict[str, str]:
     }
 
 
-def _picture(rgb: np.ndarray) -> Any:
+def _picture(bgr: np.ndarray) -> Any:
     from recaffe.images.decode import Picture
 
-    return Picture(rgb, rgb.shape[1], rgb.shape[0], "PNG", "RGB", 1, 1)
+    return Picture(bgr, bgr.shape[1], bgr.shape[0], "PNG", "RGB", 1, 1)
 
 
 ROWS = [row(seed) for seed in range(120)]
