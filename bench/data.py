@@ -28,8 +28,9 @@ _SCAN = f"""
 import json, sys
 from pathlib import Path
 from recaffe.images.scan import scan
-settings, inventory, manifest, rejected = json.loads(sys.argv[1]), *map(Path, sys.argv[2:])
-scan(inventory, manifest, rejected, settings["scan"], {CORES}, settings["lmdb"])
+settings, inventory, manifest, rejected = json.loads(sys.argv[1]), *map(Path, sys.argv[3:])
+lmdb = settings["lmdb"] if sys.argv[2] == "images" else None
+scan(inventory, manifest, rejected, settings["scan"], {CORES}, lmdb)
 """
 _PILLOW = """
 import sys
@@ -97,13 +98,20 @@ class Data:
         """Seconds to read and decode the same files."""
         return seconds(python(_PILLOW, self.root))
 
-    def scan(self, mode: str = "exact", *, anew: bool = True) -> float:
-        """Seconds of the scan; `anew` makes it forget what it has seen."""
+    def scan(self, mode: str = "exact", *, anew: bool = True, images: bool = True) -> float:
+        """Seconds of the scan, which leaves `images` for the LMDB; `anew` makes it forget what it has seen."""
         if anew:
             (self.work / scanned.NAME).unlink(missing_ok=True)
             decoded.discard(self.kept)
         rejected = self.work / "rejected.csv"
-        return seconds(python(_SCAN, _settings(mode), self.inventory, self.manifest, rejected))
+        wanted = (
+            _settings(mode),
+            "images" if images else "",
+            self.inventory,
+            self.manifest,
+            rejected,
+        )
+        return seconds(python(_SCAN, *wanted))
 
     def lmdb(self, mode: str = "exact", *, anew: bool = True, kept: bool = True) -> float:
         """Seconds of the LMDB rule's work; `anew` removes it first, `kept` takes what the scan left."""
@@ -186,6 +194,7 @@ def _rows(data: Data, runs: int, *, update: bool) -> Iterator[Row]:
     spent: dict[str, list[float]] = defaultdict(list)
     for _ in range(runs):
         for name, way in _ways(data, update=update):
+            os.sync()  # for else it would wait for what the way before it has written
             spent[name].append(way())
 
     def together(*names: str) -> list[float]:
@@ -197,7 +206,9 @@ def _rows(data: Data, runs: int, *, update: bool) -> Iterator[Row]:
     apart = f"means at most {data.check_means():.1g} apart"
     same, fast = "records equal, byte for byte", 4 if update else 12
     convert, cim, once = "convert_imageset", "compute_image_mean", "reading the file once"
-    yield row("scan", spent["scan"], "Pillow decodes, one process", 1.8, "all accepted")
+    pillow, whole = "Pillow decodes, one process", "all accepted"
+    yield row("scan alone", spent["scan alone"], pillow, 1.8, whole)
+    yield row("scan that leaves the LMDB's images", spent["scan"], pillow, None, whole)
     yield row("LMDB after the scan", spent["lmdb"], convert, 2.5, same)
     yield row("LMDB without a scan's images", spent["lmdb alone"], convert, None, same)
     yield row("scan and LMDB together", together("scan", "lmdb"), convert, None, same)
@@ -223,6 +234,7 @@ def _ways(data: Data, *, update: bool) -> Iterator[tuple[str, Callable[[], float
     yield "lmdb alone", partial(data.lmdb, kept=False)
     yield "convert_imageset", data.convert_imageset
     data.check_records()
+    yield "scan alone", partial(data.scan, images=False)
     yield "scan", data.scan
     yield "lmdb", data.lmdb
     data.check_records()
