@@ -46,7 +46,7 @@ caffe-cuda:
 
 # The torch engine beside real Caffe: layers, nets, solvers, files.
 parity: $(READY) caffe
-	CAFFE_HOME=$(abspath $(CAFFE))/install $(BIN)/pytest tests/parity $(PYTEST)
+	CAFFE_HOME=$(abspath $(CAFFE))/install $(BIN)/pytest -n $(CORES) --dist worksteal tests/parity $(PYTEST)
 
 # recaffe:cpu and recaffe:gpu for docker, podman or buildah, and of each a SIF; TARGETS="cpu gpu"
 images: $(READY)

@@ -37,13 +37,13 @@ class Table:
 
     _rows: dict[str, Row] = field(default_factory=dict)
 
-    def add(self, what: str, forward: float, backward: float | None) -> None:
+    def add(self, what: str, forward: float, backward: float | None, compared: int = 1) -> None:
         """Keep the worst."""
         row = self._rows.setdefault(what, Row(what))
         row.forward = max(row.forward, forward)
         if backward is not None:
             row.backward = max(row.backward or 0.0, backward)
-        row.compared += 1
+        row.compared += compared
 
     def rows(self) -> list[Row]:
         """In alphabetical order."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -44,6 +46,19 @@ def caffe(caffe_home: Path) -> Iterator[Caffe]:
     client = Caffe(caffe_home)
     yield client
     client.close()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where tests are shared over processes, hand what this one's measured to the one that prints."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["parity"] = [astuple(row) for row in TABLE.rows()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take it; a process that was killed has none."""
+    for row in getattr(node, "workeroutput", {}).get("parity", ()):
+        TABLE.add(*row)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
