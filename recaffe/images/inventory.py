@@ -113,7 +113,11 @@ def _digest(data: bytes) -> str:
 def read(path: Path) -> list[dict[str, str]]:
     """Rows of an inventory file."""
     with path.open(encoding="utf-8", newline="", errors="surrogateescape") as f:
-        return list(csv.DictReader(f))
+        table = csv.reader(f)
+        header = next(table, [])
+        return [
+            dict(zip(header, row, strict=False)) for row in table if row
+        ]  # DictReader takes twice as long
 
 
 def read_classes(inventory: Path) -> list[str]:

@@ -199,7 +199,17 @@ def _joined(own: np.ndarray, items: Iterable[tuple[int, T]]) -> Iterator[tuple[i
 
 
 def _normal(root: str, path: str) -> str:
-    return os.path.normpath(os.path.join(root, path))  # noqa: PTH118 - str in, str out, 10 times faster than Path
+    """`os.path.normpath` of both, which nearly all are as they stand: a third of a list's work, if it is asked for each."""
+    joined = f"{root}/{path}" if root and not path.startswith("/") else path
+    if (
+        not joined
+        or "//" in joined
+        or "/." in joined
+        or joined.startswith(".")
+        or joined.endswith("/")
+    ):
+        return os.path.normpath(os.path.join(root, path))  # noqa: PTH118 - str in, str out, 10 times faster than Path
+    return joined
 
 
 def _head(digest: bytes) -> int:

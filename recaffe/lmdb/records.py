@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -140,6 +141,20 @@ def identity(store: Path) -> list[int]:
     return [found.st_ino, found.st_size, found.st_mtime_ns]
 
 
+def rename(store: Path, transaction: int, file: Sequence[int]) -> str:
+    """Make NEXT the table of an LMDB, the file of that `identity`, that holds just what it says.
+
+    Returns the `read.Digest` of it. Raises `UnknownError` if NEXT isn't what was written.
+    """
+    Table(store / NEXT)
+    with (store / NEXT).open("rb") as rows, write_aside(store / TABLE) as aside:
+        header = json.loads(rows.readline()) | {"transaction": transaction, "file": file}
+        with aside.open("wb") as f:
+            f.write(_line(header))
+            shutil.copyfileobj(rows, f)
+    return str(header["content"])
+
+
 def write(
     path: Path,
     recipe: Mapping[str, Any],
@@ -156,7 +171,7 @@ def write(
     def header() -> bytes:
         about = {"recipe": recipe, "transaction": transaction, "file": file}
         sums = {"content": digest.hex(), "sha256": body.hexdigest()}
-        return json.dumps({**about, **sums}, sort_keys=True).encode() + b"\n"
+        return _line({**about, **sums})
 
     with write_aside(path) as aside, aside.open("wb") as f:
         f.write(header())
@@ -168,3 +183,7 @@ def write(
         f.seek(0)
         f.write(header())  # as long as it was
     return digest.hex()
+
+
+def _line(header: Mapping[str, Any]) -> bytes:
+    return json.dumps(header, sort_keys=True).encode() + b"\n"

@@ -216,14 +216,16 @@ def _change(
             new = ((e.key, Record(e.picture, e.label, v.tobytes().hex())) for e, v in rows)
             records.write(store / records.NEXT, recipe, new, txn.new.id())
     _compact(store, store / out.name)
-    # From its file, which takes a third of what making each entry anew would.
-    table = records.Table(store / records.NEXT) if puts or gone else old
+    changed = bool(puts or gone)
     if trusted:
         _check(store, puts, values[numbers], len(entries))
     else:
         adder = mean.Adder(store) if add_up else None
+        table = records.Table(store / records.NEXT) if changed else old
         _check_all(_read_all(store, adder), table)
-    return _noted(store, recipe, table), adder
+    if changed:
+        return records.rename(store, records.transaction_of(store), records.identity(store)), adder
+    return _noted(store, recipe, old), adder
 
 
 def _differences(

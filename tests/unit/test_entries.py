@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tracemalloc
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recaffe.errors import DataError
 from recaffe.images.decoded import Place
@@ -140,3 +143,14 @@ def test_a_record_takes_little_more_than_a_hundred_bytes_besides_its_path(tmp_pa
         tracemalloc.stop()
     assert all(e.place for e in found)
     assert held / len(names) < len(names[0]) + 120
+
+
+_PARTS = st.lists(st.sampled_from(["a", "b.c", ".", "..", "", ".h", "x y", "é"]), max_size=4)
+
+
+@given(_PARTS, _PARTS, st.booleans(), st.booleans())
+def test_a_paths_quick_normal_form_is_the_librarys(
+    root: list[str], path: list[str], from_top: bool, whole: bool
+) -> None:
+    a, b = "/" * from_top + "/".join(root), "/" * whole + "/".join(path)
+    assert entries._normal(a, b) == os.path.normpath(os.path.join(a, b))  # noqa: PTH118
