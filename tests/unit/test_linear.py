@@ -71,3 +71,9 @@ def test_autocast_computes_in_its_own_type() -> None:
     x, weight = torch.randn(4, 300), torch.randn(300, 300)
     with torch.autocast("cpu", torch.bfloat16):
         assert linear(x, weight, None).dtype == torch.bfloat16
+
+
+def test_a_compiled_net_multiplies_as_the_compiler_sees_fit() -> None:
+    x, weight = torch.randn(4, 300), torch.randn(300, 300)
+    compiled = torch.compile(linear, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x, weight, None), F.linear(x, weight))
