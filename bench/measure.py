@@ -16,19 +16,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from recaffe.provenance import PACKAGES
+
 FIELDS = (
     "stage", "beside", "unit", "ours", "ours_min", "ours_max", "other", "other_min", "other_max",
     "ratio", "ratio_min", "ratio_max", "target", "runs", "checked",
 )  # fmt: skip
-_VERSIONS = (
-    "torch",
-    "numpy",
-    "opencv-python-headless",
-    "pillow",
-    "simplejpeg",
-    "lmdb",
-    "snakemake",
-)
 
 
 @dataclass(frozen=True)
@@ -120,7 +113,7 @@ def machine() -> dict[str, str]:
         "load_at_start": f"{os.getloadavg()[0]:.2f}",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        **{name: version(name) for name in _VERSIONS},
+        **{name: version(name) for name in PACKAGES},
     }
 
 

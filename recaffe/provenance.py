@@ -30,15 +30,8 @@ from recaffe.packages.sets import SETS
 from recaffe.weights import source
 
 PACKAGES = (
-    "snakemake",
-    "torch",
-    "numpy",
-    "opencv-python-headless",
-    "pillow",
-    "simplejpeg",
-    "lmdb",
-    "protobuf",
-)
+    "snakemake", "torch", "numpy", "opencv-python-headless", "pillow", "simplejpeg", "lmdb", "protobuf",
+)  # fmt: skip
 COMMIT = "RECAFFE_COMMIT"
 SUMS, CHAIN = "SHA256SUMS", "provenance.json"
 DATA_FILES = (
