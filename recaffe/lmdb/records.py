@@ -141,14 +141,14 @@ def identity(store: Path) -> list[int]:
     return [found.st_ino, found.st_size, found.st_mtime_ns]
 
 
-def rename(store: Path, transaction: int, file: Sequence[int]) -> str:
-    """Make NEXT the table of an LMDB, the file of that `identity`, that holds just what it says.
+def promote(store: Path) -> str:
+    """Make NEXT, which was read and found whole, the table of an LMDB that holds just what it says.
 
-    Returns the `read.Digest` of it. Raises `UnknownError` if NEXT isn't what was written.
+    Returns the `read.Digest` of it.
     """
-    Table(store / NEXT)
+    about = {"transaction": transaction_of(store), "file": identity(store)}
     with (store / NEXT).open("rb") as rows, write_aside(store / TABLE) as aside:
-        header = json.loads(rows.readline()) | {"transaction": transaction, "file": file}
+        header = json.loads(rows.readline()) | about
         with aside.open("wb") as f:
             f.write(_line(header))
             shutil.copyfileobj(rows, f)

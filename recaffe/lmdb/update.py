@@ -216,16 +216,14 @@ def _change(
             new = ((e.key, Record(e.picture, e.label, v.tobytes().hex())) for e, v in rows)
             records.write(store / records.NEXT, recipe, new, txn.new.id())
     _compact(store, store / out.name)
-    changed = bool(puts or gone)
+    table = records.Table(store / records.NEXT) if puts or gone else old
     if trusted:
         _check(store, puts, values[numbers], len(entries))
     else:
         adder = mean.Adder(store) if add_up else None
-        table = records.Table(store / records.NEXT) if changed else old
         _check_all(_read_all(store, adder), table)
-    if changed:
-        return records.rename(store, records.transaction_of(store), records.identity(store)), adder
-    return _noted(store, recipe, old), adder
+    content = records.promote(store) if puts or gone else _noted(store, recipe, old)
+    return content, adder
 
 
 def _differences(
