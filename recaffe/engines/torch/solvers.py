@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from recaffe import real_caffe
+from recaffe.engines.torch.blocks import blocks
 from recaffe.engines.torch.net import Net
 from recaffe.engines.torch.rates import Start, current_step, learning_rate
 from recaffe.errors import ConfigError, NetError
@@ -27,7 +28,7 @@ from recaffe.solver import check, kind
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters, by index, with the same multipliers: they are updated in one operation each."""
+    """Parameters, by index, with the same multipliers, which are updated together."""
 
     lr_mult: float
     decay_mult: float
@@ -36,7 +37,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Update:
-    """What an update rule works on, for one group; `history` has one list for each entry.
+    """What an update rule works on, a block of a group; `history` has one list for each entry.
 
     `grads` may be overwritten.
     """
@@ -114,9 +115,10 @@ class Solver:
                 [self.history[e * len(self.params) + i] for i in group.members]
                 for e in range(self.entries)
             ]
-            self._regularize(weights, grads, group.decay_mult)
             local_rate = _float32(rate * group.lr_mult)
-            self._update(Update(weights, grads, history, local_rate, iteration))
+            for block in blocks([weights, grads, *history]):
+                self._regularize(block[0], block[1], group.decay_mult)
+                self._update(Update(block[0], block[1], block[2:], local_rate, iteration))
         for w in self.params:
             w.grad = None
 
