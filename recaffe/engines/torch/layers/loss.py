@@ -67,11 +67,11 @@ class SoftmaxLoss(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """p, less 1 at the label."""
         prob, labels, valid = ctx.saved_tensors
-        classes = torch.arange(prob.shape[1], device=prob.device)[:, None]
-        grad = prob - (classes == labels[:, None]).to(prob.dtype)
+        at = labels[:, None]
+        grad = prob.scatter(1, at, prob.gather(1, at) - 1).mul_(grads[0])
         if valid is not None:
-            grad = grad * valid[:, None]
-        return grad * grads[0], None, None
+            grad.mul_(valid[:, None])
+        return grad, None, None
 
 
 def infogain_loss(
