@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from recaffe.files import sha256, write_aside
 
-# Path → size in bytes, modification time in ns, hex digest.
-_Known = dict[str, tuple[int, int, str]]
+# Size in bytes, modification time in ns, hex digest.
+_Entry = tuple[int, int, str]
 
 
 def take(
@@ -22,23 +22,48 @@ def take(
     Only what isn't in `cache` with its size and time is read; with `deep`, everything is. `cache`
     is brought up to date unless `keep` is off; it is safe to delete.
     """
-    known = {} if deep else _read(cache)
-    stats = [_stat(file) for file in files]
-    keys = [os.path.abspath(file) for file in files]
-    digests: dict[int, str] = {}
+    known = _Known(iter(()) if deep else _read(cache))
+    entries: list[_Entry] = []
     wanted = []
-    for i, key in enumerate(keys):
-        if key in known and known[key][:2] == stats[i]:
-            digests[i] = known[key][2]
-        else:
+    for i, file in enumerate(files):
+        size, mtime = _stat(file)
+        entry = known.take(os.path.abspath(file))
+        if entry is None or entry[:2] != (size, mtime):
             wanted.append(i)
+            entry = (size, mtime, "")
+        entries.append(entry)
     if wanted:
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
             found = pool.map(lambda i: _digest(files[i]), wanted)
-            digests.update(zip(wanted, found, strict=True))
-    if keep and (wanted or len(known) != len(files)):
-        _write(cache, {key: (*stats[i], digests[i]) for i, key in enumerate(keys)})
-    return [(stats[i][0], digests[i]) for i in range(len(files))]
+            for i, digest in zip(wanted, found, strict=True):
+                entries[i] = (*entries[i][:2], digest)
+    if keep and (wanted or known.rest()):
+        _write(cache, files, entries)
+    return [(size, digest) for size, _, digest in entries]
+
+
+class _Known:
+    """What a cache says of each path. It is read as far as it is asked: where nothing was added it
+    has the files' own order, and none of it is held.
+    """
+
+    def __init__(self, rows: Iterator[tuple[str, _Entry]]) -> None:
+        self._rows = rows
+        self._passed: dict[str, _Entry] = {}
+
+    def take(self, path: str) -> _Entry | None:
+        """The entry of a path, once."""
+        if path in self._passed:
+            return self._passed.pop(path)
+        for other, entry in self._rows:
+            if other == path:
+                return entry
+            self._passed[other] = entry
+        return None
+
+    def rest(self) -> bool:
+        """Whether entries are left that nobody took."""
+        return bool(self._passed) or next(self._rows, None) is not None
 
 
 def _stat(file: str) -> tuple[int, int]:
@@ -56,18 +81,20 @@ def _digest(file: str) -> str:
         return ""
 
 
-def _read(cache: Path) -> _Known:
+def _read(cache: Path) -> Iterator[tuple[str, _Entry]]:
     try:
         with cache.open(encoding="utf-8", newline="", errors="surrogateescape") as f:
-            return {k: (int(size), int(mtime), digest) for k, size, mtime, digest in csv.reader(f)}
+            for path, size, mtime, digest in csv.reader(f):
+                yield path, (int(size), int(mtime), digest)
     except (OSError, ValueError):
-        return {}
+        return
 
 
-def _write(cache: Path, known: _Known) -> None:
+def _write(cache: Path, files: Sequence[str], entries: Sequence[_Entry]) -> None:
     with (
         write_aside(cache) as aside,
         aside.open("w", encoding="utf-8", newline="", errors="surrogateescape") as f,
     ):
         writer = csv.writer(f, lineterminator="\n")
-        writer.writerows((key, *values) for key, values in known.items())
+        for file, entry in zip(files, entries, strict=True):
+            writer.writerow((os.path.abspath(file), *entry))

@@ -29,7 +29,7 @@ COLUMNS = ("root", "path", "split", "label", "size", "sha256")
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One listed picture: `path` relative to `root`, label *name*, split or "" for recaffe's own."""
 
@@ -83,6 +83,15 @@ def take(
     path, size and modification time. With `deep` every picture is read again, whatever its time
     says; without `keep` nothing is written.
     """
+    rows, names = _tables(images, cache, deep=deep, keep=keep)
+    if keep:
+        write_text_if_changed(out, rows)
+        write_text_if_changed(out.with_name("classes.txt"), names)
+    return _digest(_bytes(rows)) + _digest(_bytes(names))
+
+
+def _tables(images: dict[str, Any], cache: Path, *, deep: bool, keep: bool) -> tuple[str, str]:
+    """The inventory and its label names, as text."""
     items, labels = list_pictures(images)
     found = digests.take([item.file for item in items], cache, deep=deep, keep=keep)
     table = io.StringIO()
@@ -90,11 +99,7 @@ def take(
     writer.writerow(COLUMNS)
     for item, (size, digest) in zip(items, found, strict=True):
         writer.writerow((item.root, item.path, item.split, item.label, size, digest))
-    rows, names = table.getvalue(), "".join(f"{n}\n" for n in labels)
-    if keep:
-        write_text_if_changed(out, rows)
-        write_text_if_changed(out.with_name("classes.txt"), names)
-    return _digest(_bytes(rows)) + _digest(_bytes(names))
+    return table.getvalue(), "".join(f"{n}\n" for n in labels)
 
 
 def digest_of(inventory: Path) -> str:
