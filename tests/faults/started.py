@@ -116,8 +116,12 @@ class Started:
     @property
     def said(self) -> str:
         """All that it said until its processes ended."""
-        self._reader.join(PATIENCE)
+        self.read_to_the_end()
         return b"".join(self._output).decode("utf-8", "replace")
+
+    def read_to_the_end(self) -> None:
+        """Wait until nothing holds the pipe: closed under its reader it is an error in that thread."""
+        self._reader.join(PATIENCE)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -132,11 +136,13 @@ def started(small: Small, *options: str) -> Iterator[Started]:
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         cwd=small.folder, env=running.environment(), start_new_session=True,
     ) as process:  # fmt: skip
+        run = Started(small, process)
         try:
-            yield Started(small, process)
+            yield run
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            run.read_to_the_end()
 
 
 def disturb(
