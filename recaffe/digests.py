@@ -4,42 +4,49 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
-from recaffe.files import sha256, write_aside
+from recaffe.files import rewrite, sha256
+from recaffe.tables import csv_blocks
 
 # Size in bytes, modification time in ns, hex digest.
 _Entry = tuple[int, int, str]
+_BATCH = 1024  # files that are held at a time
 
 
 def take(
-    files: Sequence[str], cache: Path, *, deep: bool = False, keep: bool = True
-) -> list[tuple[int, str]]:
-    """Size in bytes and digest of each file; -1 and "" for one that can't be read.
+    files: Iterable[str], cache: Path, *, deep: bool = False, keep: bool = True
+) -> Iterator[tuple[int, str]]:
+    """Size in bytes and digest of each file, in order; -1 and "" for one that can't be read.
 
     Only what isn't in `cache` with its size and time is read; with `deep`, everything is. `cache`
-    is brought up to date unless `keep` is off; it is safe to delete.
+    is brought up to date with the last of them, unless `keep` is off; it is safe to delete.
     """
     known = _Known(iter(()) if deep else _read(cache))
-    entries: list[_Entry] = []
-    wanted = []
-    for i, file in enumerate(files):
-        size, mtime = _stat(file)
-        entry = known.take(os.path.abspath(file))
-        if entry is None or entry[:2] != (size, mtime):
-            wanted.append(i)
-            entry = (size, mtime, "")
-        entries.append(entry)
-    if wanted:
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            found = pool.map(lambda i: _digest(files[i]), wanted)
+    files, here = iter(files), str(Path.cwd())
+    with (
+        ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool,
+        rewrite(cache, keep=keep) as table,
+    ):
+        while batch := list(islice(files, _BATCH)):
+            # What `os.path.abspath` does, but for asking where this is each time.
+            paths = [os.path.normpath(os.path.join(here, file)) for file in batch]  # noqa: PTH118 - str in, str out, 10 times faster than Path
+            entries, wanted = [], []
+            for i, (file, path) in enumerate(zip(batch, paths, strict=True)):
+                about, entry = _stat(file), known.take(path)
+                if entry is None or entry[:2] != about:
+                    wanted.append(i)
+                    entry = (*about, "")
+                entries.append(entry)
+            found = pool.map(_digest, [batch[i] for i in wanted])
             for i, digest in zip(wanted, found, strict=True):
                 entries[i] = (*entries[i][:2], digest)
-    if keep and (wanted or known.rest()):
-        _write(cache, files, entries)
-    return [(size, digest) for size, _, digest in entries]
+            for block in csv_blocks((p, *e) for p, e in zip(paths, entries, strict=True)):
+                table.write(block)
+            yield from ((size, digest) for size, _, digest in entries)
 
 
 class _Known:
@@ -60,10 +67,6 @@ class _Known:
                 return entry
             self._passed[other] = entry
         return None
-
-    def rest(self) -> bool:
-        """Whether entries are left that nobody took."""
-        return bool(self._passed) or next(self._rows, None) is not None
 
 
 def _stat(file: str) -> tuple[int, int]:
@@ -88,13 +91,3 @@ def _read(cache: Path) -> Iterator[tuple[str, _Entry]]:
                 yield path, (int(size), int(mtime), digest)
     except (OSError, ValueError):
         return
-
-
-def _write(cache: Path, files: Sequence[str], entries: Sequence[_Entry]) -> None:
-    with (
-        write_aside(cache) as aside,
-        aside.open("w", encoding="utf-8", newline="", errors="surrogateescape") as f,
-    ):
-        writer = csv.writer(f, lineterminator="\n")
-        for file, entry in zip(files, entries, strict=True):
-            writer.writerow((os.path.abspath(file), *entry))

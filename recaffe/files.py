@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import platform
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from recaffe.errors import MachineError
 
@@ -159,16 +160,62 @@ def write_text(path: Path | str, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_text_if_changed(path: Path | str, text: str) -> bool:
-    """Write only if the content differs, so that an unchanged file keeps its time stamp."""
-    path, data = Path(path), text.encode("utf-8", "surrogateescape")
-    try:
-        if path.read_bytes() == data:
-            return False
-    except OSError:
-        pass
-    write_bytes(path, data)
-    return True
+class Rewrite:
+    """A file's new content, block by block, beside the old one: only from where they differ on is it written."""
+
+    def __init__(self, path: Path, aside: ExitStack, *, keep: bool) -> None:
+        self._path, self._aside, self._keep = path, aside, keep
+        self._digest, self._same = hashlib.sha256(), 0
+        self._old: BinaryIO = io.BytesIO()
+        self._new: BinaryIO | None = None
+        self._is_there = False
+        with suppress(OSError):
+            self._old = aside.enter_context(path.open("rb"))
+            self._is_there = True
+
+    def write(self, block: bytes) -> None:
+        """The content goes on with this block."""
+        self._digest.update(block)
+        if not self._new and self._keep and self._old.read(len(block)) != block:
+            self._begin()
+        if self._new:
+            self._new.write(block)
+        else:
+            self._same += len(block)
+
+    def sha256(self) -> str:
+        """Hex SHA-256 of the new content so far."""
+        return self._digest.hexdigest()
+
+    def end(self) -> None:
+        """There are no more blocks."""
+        if not self._new and self._keep and (not self._is_there or self._old.read(1)):
+            self._begin()
+
+    def _begin(self) -> None:
+        aside = self._aside.enter_context(write_aside(self._path))
+        self._new = self._aside.enter_context(aside.open("wb"))
+        self._old.seek(0)
+        while self._same:
+            self._same -= self._new.write(self._old.read(min(self._same, 1 << 20)))
+
+
+@contextmanager
+def rewrite(path: Path | str, *, keep: bool = True) -> Iterator[Rewrite]:
+    """Write a file whose content may be what it was, which then keeps its time stamp: as `write_aside`.
+
+    Neither content is held. Without `keep` nothing is written.
+    """
+    with ExitStack() as stack:
+        new = Rewrite(Path(path), stack, keep=keep)
+        yield new
+        new.end()
+
+
+def write_text_if_changed(path: Path | str, text: str) -> None:
+    """Write a whole UTF-8 file, if it says something else."""
+    with rewrite(path) as new:
+        new.write(text.encode("utf-8"))
 
 
 def write_json(path: Path | str, value: Any) -> None:

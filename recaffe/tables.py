@@ -9,8 +9,12 @@ and labels.txt are for programs, and hold names as they are.
 from __future__ import annotations
 
 import csv
+import io
 import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 _RISKY = re.compile(r"[=+\-@\t\r']")
 # `-1` and `+1` are classes of many data sets, and harmless.
@@ -25,6 +29,15 @@ def cell_of(text: str) -> str:
 def text_of(cell: str) -> str:
     """The text that `cell_of` made a field of."""
     return cell.removeprefix("'")
+
+
+def csv_blocks(rows: Iterable[Iterable[Any]]) -> Iterator[bytes]:
+    """Rows as CSV, some at a time; what isn't UTF-8 in names of files is written as it was."""
+    rows = iter(rows)
+    while some := list(islice(rows, 1024)):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(some)
+        yield text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -7,31 +7,30 @@ rewritten only when it differs, so its digest is a function of the pictures' byt
 from __future__ import annotations
 
 import csv
-import hashlib
-import io
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice, tee
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recaffe import digests
 from recaffe.errors import DataError
-from recaffe.files import write_text_if_changed
+from recaffe.files import rewrite, sha256
+from recaffe.images import folders
+from recaffe.tables import csv_blocks
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ("root", "path", "split", "label", "size", "sha256")
-# What file managers leave behind; never a picture.
-_CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One listed picture: `path` relative to `root`, label *name*, split or "" for recaffe's own."""
+class Item(NamedTuple):
+    """One listed picture: `path` relative to `root`, label *name*, split or "" for recaffe's own.
+
+    Of a folder, while its pictures are still to be walked, the same.
+    """
 
     root: str
     path: str
@@ -46,14 +45,25 @@ class Item:
 def list_pictures(images: dict[str, Any]) -> tuple[list[Item], list[str]]:
     """All items that the config's `images` names, and the label names in label order.
 
-    Raises `DataError` for a missing root, an empty or only class, a list line that can't be read,
-    an unknown label, a gap in the labels, or a picture that is listed twice.
+    Raises `DataError` as `pictures` does.
     """
+    items, labels = pictures(images)
+    return list(items), labels
+
+
+def pictures(images: dict[str, Any]) -> tuple[Iterator[Item], list[str]]:
+    """The same one by one, ordered by split and path; folders are walked on the way.
+
+    Raises `DataError` for a missing root, an empty or only class, a list line that can't be read,
+    an unknown label, a gap in the labels, or a picture that is listed twice: before the first item.
+    """
+    walked = False
     if images.get("train"):
         items, labels = _from_lists(images)
     else:
         path = Path(images["path"])
-        if path.is_dir():
+        walked = path.is_dir()
+        if walked:
             items, labels = _from_folder(path)
         elif path.suffix.lower() in (".csv", ".tsv", ".parquet"):
             items, labels = _from_table(path, images)
@@ -69,9 +79,11 @@ def list_pictures(images: dict[str, Any]) -> tuple[list[Item], list[str]]:
         if images.get("label_names"):
             labels = _read_names(images["label_names"])
             _check_known(items, labels, str(path))
-    _check_twice(items)
     _check_classes(items, labels)
-    return sorted(items, key=lambda i: (i.split, i.path)), labels
+    if walked:
+        return _walked(items), labels
+    _check_twice(items)
+    return iter(sorted(items, key=lambda i: (i.split, i.path))), labels
 
 
 def take(
@@ -83,36 +95,25 @@ def take(
     path, size and modification time. With `deep` every picture is read again, whatever its time
     says; without `keep` nothing is written.
     """
-    rows, names = _tables(images, cache, deep=deep, keep=keep)
-    if keep:
-        write_text_if_changed(out, rows)
-        write_text_if_changed(out.with_name("classes.txt"), names)
-    return _digest(_bytes(rows)) + _digest(_bytes(names))
-
-
-def _tables(images: dict[str, Any], cache: Path, *, deep: bool, keep: bool) -> tuple[str, str]:
-    """The inventory and its label names, as text."""
-    items, labels = list_pictures(images)
-    found = digests.take([item.file for item in items], cache, deep=deep, keep=keep)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for item, (size, digest) in zip(items, found, strict=True):
-        writer.writerow((item.root, item.path, item.split, item.label, size, digest))
-    return table.getvalue(), "".join(f"{n}\n" for n in labels)
+    items, labels = pictures(images)
+    items, again = tee(items)
+    found = digests.take((item.file for item in again), cache, deep=deep, keep=keep)
+    rows = ((*item, *said) for item, said in zip(items, found, strict=True))
+    with rewrite(out, keep=keep) as table:
+        for block in csv_blocks(chain([COLUMNS], rows)):
+            table.write(block)
+    with rewrite(out.with_name("classes.txt"), keep=keep) as names:
+        names.write("".join(f"{n}\n" for n in labels).encode("utf-8", "surrogateescape"))
+    return _short(table.sha256()) + _short(names.sha256())
 
 
 def digest_of(inventory: Path) -> str:
     """Digest of an inventory and its class names."""
-    return "".join(_digest(f.read_bytes()) for f in (inventory, inventory.with_name("classes.txt")))
+    return "".join(_short(sha256(f)) for f in (inventory, inventory.with_name("classes.txt")))
 
 
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
+def _short(digest: str) -> str:
+    return digest[:16]
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -134,69 +135,39 @@ def read_classes(inventory: Path) -> list[str]:
 
 
 def _from_folder(root: Path) -> tuple[list[Item], list[str]]:
-    top = subfolders(root)
+    top = folders.subfolders(root)
     if "train" in top and {"val", "test"} & set(top):
-        items: list[Item] = []
-        for split in SPLITS:
-            if split in top:
-                items += _classes(root, root / split, split)
+        splits = [split for split in SPLITS if split in top]
+        classes = [item for split in splits for item in _classes(root, root / split, split)]
     else:
-        items = _classes(root, root, "")
-    return items, sorted({i.label for i in items})
-
-
-def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted; not what systems leave behind."""
-    return _entries(folder, folders=True)
-
-
-def files(folder: Path) -> list[str]:
-    """Names of all else in a folder."""
-    return _entries(folder, folders=False)
-
-
-def _entries(folder: Path, *, folders: bool) -> list[str]:
-    try:
-        entries = os.scandir(folder)
-        return sorted(e.name for e in entries if e.is_dir() == folders and not _is_clutter(e.name))
-    except OSError as error:
-        raise DataError(f"images: {folder} can't be read: {error.strerror}.") from error
-
-
-def _is_clutter(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _CLUTTER
+        classes = _classes(root, root, "")
+    return classes, sorted({c.label for c in classes})
 
 
 def _classes(root: Path, folder: Path, split: str) -> list[Item]:
-    items: list[Item] = []
-    classes = subfolders(folder)
-    if not classes:
+    """Class folders, none of which is empty."""
+    labels = folders.subfolders(folder)
+    if not labels:
         raise DataError(
             f"images: {folder} has no class folders. recaffe wants one folder a class, "
             "with that class's pictures in it."
         )
-    for label in classes:
-        found = [
-            Item(str(root), file, split, label)
-            for file in walk(folder / label, prefix=os.path.relpath(folder / label, root))
-        ]
-        if not found:
+    classes = [
+        Item(str(root), f"{split}/{name}" if split else name, split, name) for name in labels
+    ]
+    for item in classes:
+        if next(folders.walk(item.file, item.path), None) is None:
             raise DataError(
-                f"images: the class folder {folder / label} is empty. Put pictures into it or "
-                "remove it."
+                f"images: the class folder {item.file} is empty. Put pictures into it or remove it."
             )
-        items += found
-    return items
+    return classes
 
 
-def walk(folder: Path, prefix: str) -> Iterator[str]:
-    """All files in a folder and below, sorted, with `prefix` before them; not what systems leave behind."""
-    for here, folders, files in os.walk(folder):
-        folders[:] = sorted(d for d in folders if not _is_clutter(d))
-        inside = os.path.relpath(here, folder)
-        for name in sorted(files):
-            if not _is_clutter(name):
-                yield os.path.normpath(os.path.join(prefix, inside, name))  # noqa: PTH118 - str in, str out, 10 times faster than Path
+def _walked(classes: list[Item]) -> Iterator[Item]:
+    """The pictures of class folders, in their order."""
+    for c in sorted(classes, key=lambda c: (c.split, f"{c.path}/")):
+        for path in folders.walk(c.file, c.path):
+            yield Item(c.root, path, c.split, c.label)
 
 
 def _from_lists(images: dict[str, Any]) -> tuple[list[Item], list[str]]:

@@ -11,6 +11,7 @@ from typing import Any
 from recaffe import config
 from recaffe.errors import DataError
 from recaffe.images import inventory
+from recaffe.images.folders import subfolders, walk
 from recaffe.images.inventory import SPLITS
 
 _TABLES = (".csv", ".tsv", ".parquet")
@@ -35,20 +36,20 @@ def images_of(place: Path) -> dict[str, Any]:
         raise DataError(f"{why} {place.absolute()}. Give a folder of pictures, or a table.")
     if place.is_file():
         return _of_table(place) if place.suffix.lower() in _TABLES else _of_list(place)
-    folders = inventory.subfolders(place)
+    folders = subfolders(place)
     if (place / "train.txt").is_file() and _resolves(place / "train.txt"):
         return _of_list(place / "train.txt")
     tables = sorted(f for f in place.iterdir() if f.suffix.lower() in _TABLES and f.is_file())
     if len(folders) < 2 and len(tables) == 1:
         return _of_table(tables[0])
     if len(folders) == 1:
-        inside = inventory.subfolders(place / folders[0])
+        inside = subfolders(place / folders[0])
         if len(inside) > 1:
             raise DataError(
                 f"{place} has but one folder, {folders[0]!r}, which holds {_some(inside)}. Are these the "
                 f"classes? Then: recaffe init {place / folders[0]}"
             )
-    if not folders and next(inventory.walk(place, ""), None) is None:
+    if not folders and next(walk(place, ""), None) is None:
         raise DataError(f"There are no pictures in {place.absolute()}.")
     return {"path": str(place)}
 
@@ -123,4 +124,4 @@ def _root(file: Path, paths: Any) -> dict[str, str]:
 def _roots(file: Path, paths: Sequence[str]) -> Iterator[Path]:
     yield file.parent
     yield file.with_suffix("")
-    yield from (file.parent / name for name in inventory.subfolders(file.parent))
+    yield from (file.parent / name for name in subfolders(file.parent))

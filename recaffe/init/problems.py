@@ -10,7 +10,8 @@ from typing import Any
 from PIL import Image
 
 from recaffe.errors import DataError
-from recaffe.images import decode, duplicates, inventory
+from recaffe.images import decode, duplicates
+from recaffe.images.folders import other_files
 from recaffe.init.survey import Survey
 
 FEWEST = 30  # pictures, below which no share of them tests anything
@@ -112,7 +113,7 @@ def _alike(names: Sequence[str]) -> list[list[str]]:
 def _beside(root: Path, survey: Survey) -> list[str]:
     """Pictures that are in no class's folder, which the inventory passes over."""
     folders = [root / s for s in survey.given] or [root]
-    loose = [n for f in folders for n in inventory.files(f)]
+    loose = [n for f in folders for n in other_files(f)]
     if not loose:
         return []
     return [f"Beside the class folders, in none: {len(loose):,} ({loose[0]}, …)."]

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from recaffe.errors import DataError
-from recaffe.images import inventory
 from recaffe.images.decode import RejectError, read
+from recaffe.images.folders import walk
 from recaffe.images.record import picture_of
 from recaffe.lmdb.datum import parse_datum, pixels
 from recaffe.lmdb.write import serialised
@@ -44,7 +44,7 @@ def listed(names: Iterable[str], lines: Iterable[str]) -> list[str]:
         if name == "-":
             found += listed([x for line in lines if (x := line.rstrip("\r\n")) and x != "-"], ())
         elif Path(name).is_dir():
-            inside = list(inventory.walk(Path(name), name))
+            inside = list(walk(name, name))
             if not inside:
                 raise DataError(f"There are no files in the folder {name}.")
             found += inside

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from recaffe import config
+from recaffe import config, digests
 from recaffe.errors import DataError
-from recaffe.images import inventory
+from recaffe.images import folders, inventory
 from tests.conftest import save, texture
 
 
@@ -137,3 +143,65 @@ def test_touch_changes_nothing_and_one_byte_does(tree: Path, tmp_path: Path) -> 
     assert out.stat().st_mtime_ns == written
     picture.write_bytes(picture.read_bytes() + b"x")
     assert inventory.take(where, out, cache) != first
+
+
+NAMES = st.sampled_from(["a", "a-b", "a b", "a.png", "a0", "A", "ü", ".a", "Thumbs.db"])
+TREES = st.sets(st.lists(NAMES, min_size=1, max_size=4).map(tuple), min_size=1, max_size=12)
+
+
+@given(TREES, st.sampled_from(["", "x", "./x/", "/"]))
+def test_a_walk_is_in_the_order_of_its_paths(paths: set[tuple[str, ...]], prefix: str) -> None:
+    with TemporaryDirectory() as name:
+        root = Path(name)
+        for path in paths:
+            with suppress(OSError):  # one is a file already, the other a folder of that name
+                root.joinpath(*path).parent.mkdir(parents=True, exist_ok=True)
+                root.joinpath(*path).touch()
+        there = [f.relative_to(root) for f in root.rglob("*") if f.is_file()]
+        kept = [p for p in there if not {".a", "Thumbs.db"} & set(p.parts)]
+        wanted = sorted(str(Path(prefix) / p) for p in kept)
+        assert list(folders.walk(root, prefix)) == wanted
+
+
+def test_pictures_come_in_the_order_of_split_and_path(tmp_path: Path) -> None:
+    for folder in ("a", "a b", "a-b", "a/c", "ab", "B"):
+        for split in ("val", "train", "test"):
+            (tmp_path / split / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / split / folder / "1.png").touch()
+    items, labels = inventory.list_pictures(images(str(tmp_path)))
+    assert [(i.split, i.path) for i in items] == sorted((i.split, i.path) for i in items)
+    assert len(items) == 18
+    assert labels == ["B", "a", "a b", "a-b", "ab"]
+
+
+def test_a_mistake_is_told_before_any_picture_is_read(tree: Path, tmp_path: Path) -> None:
+    (tree / "train" / "zuletzt").mkdir()
+    with patch.object(digests, "sha256") as read, pytest.raises(DataError, match="is empty"):
+        inventory.take(images(str(tree / "train")), tmp_path / "inventory.csv", tmp_path / "cache")
+    read.assert_not_called()
+    assert not (tmp_path / "inventory.csv").exists()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_folder_that_cannot_be_read_is_named(tree: Path) -> None:
+    def refused(folder: Path | str) -> Any:
+        if str(folder).endswith("inside"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(folder)
+
+    (tree / "train" / "ü" / "inside").mkdir()
+    scandir = os.scandir
+    with patch.object(os, "scandir", refused), pytest.raises(DataError, match="ü/inside can't be"):
+        inventory.list_pictures(images(str(tree / "train")))
+
+
+def test_without_keep_nothing_is_written(tree: Path, tmp_path: Path) -> None:
+    out, cache = tmp_path / "out" / "inventory.csv", tmp_path / "out" / "cache"
+    where = images(str(tree / "train"))
+    said = inventory.take(where, out, cache, keep=False)
+    assert not out.parent.exists()
+    assert inventory.take(where, out, cache) == said == inventory.digest_of(out)
+    before = {f: f.read_bytes() for f in out.parent.iterdir()}
+    save(texture(9), tree / "train" / "ü" / "neu.png")
+    assert inventory.take(where, out, cache, keep=False) != said
+    assert {f: f.read_bytes() for f in out.parent.iterdir()} == before

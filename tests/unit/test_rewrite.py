@@ -1,0 +1,60 @@
+"""A file rewritten block by block: what was written, or the file that it was."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recaffe.errors import MachineError
+from recaffe.files import rewrite
+
+CONTENT = st.lists(st.binary(min_size=1, max_size=6), max_size=6)
+
+
+@given(st.none() | st.binary(max_size=20), CONTENT, st.booleans())
+def test_the_content_is_the_blocks_and_a_file_with_just_that_is_left_alone(
+    old: bytes | None, blocks: list[bytes], keep: bool
+) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "file")
+        for first in (old, b"".join(blocks), b"".join(blocks[:-1]), b"".join([*blocks, b"x"])):
+            path.unlink(missing_ok=True)
+            if first is not None:
+                path.write_bytes(first)
+            node = path.stat().st_ino if path.exists() else None
+            with rewrite(path, keep=keep) as new:
+                for block in blocks:
+                    new.write(block)
+            wanted = b"".join(blocks)
+            assert new.sha256() == hashlib.sha256(wanted).hexdigest()
+            if keep:
+                assert path.read_bytes() == wanted
+            elif first is None:
+                assert not path.exists()
+            else:
+                assert path.read_bytes() == first
+            if first == wanted or not keep:
+                assert (path.stat().st_ino if path.exists() else None) == node
+            assert {p.name for p in Path(folder).iterdir()} <= {"file"}
+
+
+def test_a_failure_leaves_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyError), rewrite(path) as new:
+        new.write(b"new")
+        raise KeyError
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_name_that_a_folder_has_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file" / "in").mkdir(parents=True)
+    (tmp_path / "not").write_bytes(b"")
+    with pytest.raises(MachineError, match="not"), rewrite(tmp_path / "not" / "file") as new:
+        new.write(b"new")
