@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from functools import partial
-from operator import itemgetter
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,16 +19,14 @@ from recaffe.errors import DataError
 from recaffe.files import write_aside
 from recaffe.images import decoded, inventory, scanned
 from recaffe.images.decode import Picture, RejectError, read
+from recaffe.images.inventory import Row
 from recaffe.images.record import picture_of
 from recaffe.images.scanned import Seen
 from recaffe.pool import ordered_map, worker_pool
 from recaffe.progress import line, progress
-from recaffe.tables import cell_of
+from recaffe.tables import cell_of, csv_blocks
 
-MANIFEST = (
-    "root", "path", "split", "label", "size", "sha256",
-    "pixels", "phash", "thumb", "format", "mode", "width", "height", "frames", "orientation",
-)  # fmt: skip
+MANIFEST = (*inventory.Row._fields, *scanned.COLUMNS)
 REJECTED = ("path", "label", "reason")
 HASH_SIDE = 16
 _SIDE = 64  # of the reduced picture that hash and thumbnail are taken from
@@ -49,13 +47,13 @@ def scan(
     looked at as they come from the decoder for those. Returns the counts. Raises `DataError` when the
     share of rejects is over `settings["max_rejects"]`; rejected.csv is written all the same.
     """
-    rows = inventory.read(inventory_file)
+    rows = inventory.rows(inventory_file)
     good, bad = [], []
     for row, seen in zip(rows, _seen(rows, manifest.parent, settings, threads, lmdb), strict=True):
         if isinstance(seen, str):
-            bad.append((row["path"], row["label"], seen))
+            bad.append((row.path, row.label, seen))
         else:
-            good.append({**row, **seen})
+            good.append([*row, *seen])
     _write(rejected, REJECTED, bad)
     if len(bad) > settings["max_rejects"] * len(rows):
         head = "\n".join(f"  {path}: {reason}" for path, _, reason in bad[:10])
@@ -64,10 +62,8 @@ def scan(
             f"({settings['max_rejects']:.0%}) allows. The first ones:\n{head}\n"
             f"All of them are in {rejected}. Mend or remove them, or raise scan.max_rejects."
         )
-    with write_aside(manifest) as aside, aside.open("w", encoding="utf-8", newline="") as f:
-        table = csv.writer(f, lineterminator="\n")
-        table.writerow(MANIFEST)
-        table.writerows(map(itemgetter(*MANIFEST), good))
+    with write_aside(manifest) as aside, aside.open("wb") as f:
+        f.writelines(csv_blocks(chain([MANIFEST], good)))
     return {"pictures": len(rows), "rejected": len(bad)}
 
 
@@ -86,7 +82,7 @@ def contents(manifest: Path) -> Iterator[tuple[str, str]]:
 
 
 def _seen(
-    rows: list[dict[str, str]],
+    rows: list[Row],
     folder: Path,
     settings: dict[str, Any],
     threads: int,
@@ -95,7 +91,7 @@ def _seen(
     """What is to be said of each row's picture; what was seen is remembered in the folder."""
     memory, recipe = folder / scanned.NAME, scanned.recipe(settings, lmdb or {})
     known = scanned.known(memory, recipe)
-    new = [row for row in rows if row["sha256"] not in known]
+    new = [row for row in rows if row.sha256 not in known]
     if len(new) < len(rows):
         line(f"scan: {len(rows) - len(new)} pictures were seen before, {len(new)} to decode.")
     said: dict[int, Seen] = {}
@@ -111,18 +107,18 @@ def _seen(
             ):
                 said[id(row)] = seen
                 if of_content:
-                    known[row["sha256"]] = seen
+                    known[row.sha256] = seen
                     if keep and not isinstance(seen, str):
-                        kept[row["sha256"]] = place
+                        kept[row.sha256] = place
     finally:  # also when it is stopped, for the next one to go on from there
         decoded.finish(images, both, kept)
-        there = {row["sha256"] for row in rows}
+        there = {row.sha256 for row in rows}
         scanned.remember(memory, recipe, {k: v for k, v in known.items() if k in there})
-    return [name_problem(r["path"]) or said.get(id(r)) or known[r["sha256"]] for r in rows]
+    return [name_problem(r.path) or said.get(id(r)) or known[r.sha256] for r in rows]
 
 
 def look(
-    row: dict[str, str],
+    row: Row,
     settings: dict[str, Any],
     lmdb: dict[str, Any] | None = None,
     keep: Path | None = None,
@@ -133,21 +129,25 @@ def look(
     image of its record for `lmdb` is, if one is to be left in the folder `keep`.
     """
     try:
-        data = read(Path(row["root"]) / row["path"])
+        data = read(Path(row.root) / row.path)
     except RejectError as error:
         return str(error), False, None
-    if hashlib.sha256(data).hexdigest() != row["sha256"]:
+    if hashlib.sha256(data).hexdigest() != row.sha256:
         return "changed while the scan ran; run the same command again", False, None
     try:
         picture = picture_of(data, settings, lmdb or {})
     except RejectError as error:
         return str(error), True, None
-    return describe(picture), True, decoded.keep(keep, picture, lmdb) if keep and lmdb else None
+    return (
+        scanned.seen(describe(picture)),
+        True,
+        decoded.keep(keep, picture, lmdb) if keep and lmdb else None,
+    )
 
 
 def name_problem(path: str) -> str:
     """Why a picture of that path can't be listed; "" if it can."""
-    if any(c in path for c in "\n\r") or not _is_utf8(path):
+    if "\n" in path or "\r" in path or not _is_utf8(path):
         return "file name with a line break or letters that are not UTF-8"
     return ""
 

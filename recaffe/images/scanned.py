@@ -22,7 +22,10 @@ from recaffe.images.decode import VERSIONS
 from recaffe.images.record import seen_with
 
 NAME = ".scanned.txt"
-Seen = dict[str, Any] | str  # what the manifest says of a picture, or why it is rejected
+COLUMNS = [
+    "pixels", "phash", "thumb", "format", "mode", "width", "height", "frames", "orientation",
+]  # fmt: skip
+Seen = list[str] | str  # what the manifest says of a picture, or why it is rejected
 
 
 def recipe(settings: Mapping[str, Any], lmdb: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,19 +40,28 @@ def recipe(settings: Mapping[str, Any], lmdb: Mapping[str, Any]) -> dict[str, An
     }
 
 
+def seen(facts: Mapping[str, Any]) -> Seen:
+    """What the manifest says of a picture, from all that is known of it."""
+    return [str(facts[column]) for column in COLUMNS]
+
+
 def known(path: Path, made_with: Mapping[str, Any]) -> dict[str, Seen]:
     """What was seen, by the SHA-256 of the file; empty where nothing usable is remembered."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         first, _, body = path.read_bytes().partition(b"\n")
-        header = json.loads(first)
-        if header == {"recipe": made_with, "sha256": hashlib.sha256(body).hexdigest()}:
+        if json.loads(first) == _header(made_with, body):
             return dict(json.loads(body))
     return {}
 
 
-def remember(path: Path, made_with: Mapping[str, Any], seen: Mapping[str, Seen]) -> None:
+def remember(path: Path, made_with: Mapping[str, Any], what: Mapping[str, Seen]) -> None:
     """Write what was seen, in the order of the digests."""
-    # As one list: of one at a time, it takes three times as long, to write and to read.
-    body = json.dumps(sorted(seen.items())).encode()
-    header = {"recipe": made_with, "sha256": hashlib.sha256(body).hexdigest()}
-    write_bytes(path, json.dumps(header, sort_keys=True).encode() + b"\n" + body)
+    # As one list: of one at a time, it takes three times as long, to write and to read; and as CSV twice.
+    body = json.dumps(sorted(what.items())).encode()
+    header = json.dumps(_header(made_with, body), sort_keys=True)
+    write_bytes(path, header.encode() + b"\n" + body)
+
+
+def _header(made_with: Mapping[str, Any], body: bytes) -> dict[str, Any]:
+    digest = hashlib.sha256(body).hexdigest()
+    return {"recipe": made_with, "columns": COLUMNS, "sha256": digest}

@@ -73,8 +73,12 @@ class Entries(Sequence[Entry]):
             yield from self[start : start + _BATCH]
 
     def _path(self, number: int) -> str:
-        row = self._rows[number]
-        return self._paths[row["start"] : row["end"]].decode()
+        return self._some_paths([number])[0]
+
+    def _some_paths(self, numbers: slice | Sequence[int] | np.ndarray) -> list[str]:
+        rows = self._rows[numbers]
+        ends = zip(rows["start"].tolist(), rows["end"].tolist(), strict=True)
+        return [self._paths[start:end].decode() for start, end in ends]
 
     def _made(self, rows: np.ndarray) -> list[Entry]:
         made = []
@@ -108,12 +112,16 @@ class Entries(Sequence[Entry]):
         """
         rows, files = self._rows.copy(), dict[str, int]()
         digests, found = rows["picture"], rows[["file", "offset", "check"]]
-        own = (hash(_normal(root, self._path(i))) for i in range(len(self)))
+        batches = (slice(start, start + _BATCH) for start in range(0, len(self), _BATCH))
+        own = (hash(_normal(root, path)) for batch in batches for path in self._some_paths(batch))
         hashes = np.fromiter(own, np.int64, len(self))
         known = ((_normal("", file), sha) for file, sha in pictures)
-        for i, (file, sha) in _joined(hashes, ((hash(p[0]), p) for p in known)):
-            if file == _normal(root, self._path(i)):
-                digests[i] = bytes.fromhex(sha)
+        for numbers, these in _joined(hashes, ((hash(p[0]), p) for p in known)):
+            for i, path, (file, sha) in zip(
+                numbers.tolist(), self._some_paths(numbers), these, strict=True
+            ):
+                if file == _normal(root, path):
+                    digests[i] = bytes.fromhex(sha)
         unknown = np.flatnonzero(digests == np.void(_UNKNOWN))
         if unknown.size:
             raise DataError(
@@ -121,9 +129,10 @@ class Entries(Sequence[Entry]):
                 "Remove manifest.csv and run the same command again."
             )
         heads = digests.copy().view(">i8")[:: len(_UNKNOWN) // 8].astype(np.int64)
-        for i, (digest, place) in _joined(heads, ((_head(p[0]), p) for p in places)):
-            if digests[i].tobytes() == digest:
-                found[i] = (files.setdefault(place.file, len(files)), place.offset, place.check)
+        for numbers, those in _joined(heads, ((_head(p[0]), p) for p in places)):
+            for i, (digest, place) in zip(numbers.tolist(), those, strict=True):
+                if digests[i].tobytes() == digest:
+                    found[i] = (files.setdefault(place.file, len(files)), place.offset, place.check)
         return Entries(self._paths, rows, self._seed, list(files))
 
 
@@ -186,16 +195,19 @@ def _sorted(entries: Entries, hashes: np.ndarray) -> Entries:
     return entries.select(order)
 
 
-def _joined(own: np.ndarray, items: Iterable[tuple[int, T]]) -> Iterator[tuple[int, T]]:
-    """The place in `own`, int64, of each item's number, wherever it has that number, with the item."""
+def _joined(
+    own: np.ndarray, items: Iterable[tuple[int, T]]
+) -> Iterator[tuple[np.ndarray, list[T]]]:
+    """Places in `own`, int64, of some items' numbers, wherever it has them, and the item of each place."""
     order = np.argsort(own)
     ranks, source = own[order], iter(items)
     while batch := list(islice(source, _BATCH)):
         numbers = np.array([number for number, _ in batch], np.int64)
         first, last = (np.searchsorted(ranks, numbers, side) for side in ("left", "right"))
-        for i in np.flatnonzero(first < last).tolist():
-            for place in order[first[i] : last[i]].tolist():
-                yield place, batch[i][1]
+        which = np.repeat(np.arange(len(batch)), last - first)
+        # The first place of an item's, and so many on.
+        further = np.arange(len(which)) - np.searchsorted(which, which)
+        yield order[first[which] + further], [batch[i][1] for i in which.tolist()]
 
 
 def _normal(root: str, path: str) -> str:

@@ -208,8 +208,9 @@ def describe(path: Path | str, values: Iterable[tuple[str, str]] | None = None) 
 
 def note(path: Path | str, content: str) -> dict[str, Any]:
     """What `describe` gives, where the `Digest` of all is known."""
-    records = count(path)
-    shape = list(first_shape(path)) if records else []
+    with open_records(path) as found:
+        records = len(found)
+        shape = list(first_shape(path)) if records else []
     return {"records": records, "shape": shape, "sha256": content}
 
 

@@ -13,9 +13,11 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import lmdb
 
 from recaffe.errors import DataError
 from recaffe.files import write_aside
@@ -71,35 +73,44 @@ class Table:
 Known = Table | list[tuple[str, Record | None]]
 
 
-def known(store: Path, recipe: Mapping[str, Any]) -> Known:
-    """Each key in the LMDB `store` with its record, in order; None where its bytes are of unknown origin.
+@contextmanager
+def opened(store: Path) -> Iterator[lmdb.Environment]:
+    """The LMDB `store`, open for all that is asked of it: whoever opens it checks its pages.
 
-    `recipe` is all that a record's bytes follow from besides picture and label. Raises
-    `UnknownError` if the table or the LMDB is missing, damaged, or made by another recipe.
+    Raises `UnknownError` if it is missing or damaged, also where that shows in the block.
     """
     if not (store / "data.mdb").exists():
         raise UnknownError("there is none yet")
-    facts: dict[str, set[Record]] = {}
     try:
         with read.open_lmdb(store) as env:
-            now = env.info()["last_txnid"], env.stat()["entries"]
-        # NEXT first: of two that name the same transaction, it is the newer.
-        tables = [Table(store / name) for name in (NEXT, TABLE) if (store / name).exists()]
-        if not tables:
-            raise UnknownError(f"{store / TABLE} is missing")
-        for table in tables:
-            if table.recipe != recipe:
-                raise UnknownError("its settings or the versions that decode pictures changed")
-            if now == (table.transaction, len(table)):
-                return table
-            for key, record in table:
-                facts.setdefault(key, set()).add(record)
-        return [
-            (key, next((r for r in facts.get(key, ()) if r.value == value), None))
-            for key, value in read.digests(store)
-        ]
+            yield env
     except DataError as error:
         raise UnknownError(f"it is damaged ({error})") from error
+
+
+def known(store: Path, env: lmdb.Environment, recipe: Mapping[str, Any]) -> Known:
+    """Each key in the LMDB `store` with its record, in order; None where its bytes are of unknown origin.
+
+    `recipe` is all that a record's bytes follow from besides picture and label. Raises
+    `UnknownError` if the table is missing, damaged, or of another recipe.
+    """
+    facts: dict[str, set[Record]] = {}
+    now = env.info()["last_txnid"], env.stat()["entries"]
+    # NEXT first: of two that name the same transaction, it is the newer.
+    tables = [Table(store / name) for name in (NEXT, TABLE) if (store / name).exists()]
+    if not tables:
+        raise UnknownError(f"{store / TABLE} is missing")
+    for table in tables:
+        if table.recipe != recipe:
+            raise UnknownError("its settings or the versions that decode pictures changed")
+        if now == (table.transaction, len(table)):
+            return table
+        for key, record in table:
+            facts.setdefault(key, set()).add(record)
+    return [
+        (key, next((r for r in facts.get(key, ()) if r.value == value), None))
+        for key, value in read.digests(store)
+    ]
 
 
 def settle(store: Path, recipe: Mapping[str, Any], found: Known) -> Known:

@@ -166,17 +166,17 @@ def _change(
     Raises `UnknownError`.
     """
     before = records.content(store)
-    old = records.settle(store, recipe, records.known(store, recipe))
-    total = totals.kept(store, before) if before and add_up else None
-    adder = mean.Adder(store, total) if total else None
-    trusted = bool(before) and bool(adder) == add_up
-    trim(store)  # what a kill may have left
-    values = np.zeros(len(entries), "V32")  # SHA-256 of each record, as far as they are known
-    numbers, gone = _differences(entries, old, values)
-    puts = entries.select(numbers)
-    if not len(old):
-        raise UnknownError(f"{len(puts)} of {len(entries)} records are new or changed")
-    with read.open_lmdb(store) as env:
+    with records.opened(store) as env:
+        old = records.settle(store, recipe, records.known(store, env, recipe))
+        total = totals.kept(store, before) if before and add_up else None
+        adder = mean.Adder(store, total) if total else None
+        trusted = bool(before) and bool(adder) == add_up
+        trim(store)  # what a kill may have left
+        values = np.zeros(len(entries), "V32")  # SHA-256 of each record, as far as they are known
+        numbers, gone = _differences(entries, old, values)
+        puts = entries.select(numbers)
+        if not len(old):
+            raise UnknownError(f"{len(puts)} of {len(entries)} records are new or changed")
         needs = Needs(env, len(puts), len(gone), len(entries))
     if needs.pages > needs.room:
         raise UnknownError(f"{len(puts)} of {len(entries)} records are new or changed")
@@ -217,12 +217,13 @@ def _change(
             records.write(store / records.NEXT, recipe, new, txn.new.id())
     _compact(store, store / out.name)
     table = records.Table(store / records.NEXT) if puts or gone else old
-    if trusted:
-        _check(store, puts, values[numbers], len(entries))
-    else:
-        adder = mean.Adder(store) if add_up else None
-        _check_all(_read_all(store, adder), table)
-    content = records.promote(store) if puts or gone else _noted(store, recipe, old)
+    with _telling_damage(), read.open_lmdb(store):  # for all of it: it is checked each time
+        if trusted:
+            _check(store, puts, values[numbers], len(entries))
+        else:
+            adder = mean.Adder(store) if add_up else None
+            _check_all(_read_all(store, adder), table)
+        content = records.promote(store) if puts or gone else _noted(store, recipe, old)
     return content, adder
 
 
@@ -296,7 +297,7 @@ def _read_all(store: Path, adder: mean.Adder | None) -> Iterator[tuple[str, str]
 
 def _check(store: Path, puts: Entries, values: np.ndarray, records_there: int) -> None:
     """Raise `UnknownError` unless these records have these SHA-256 and there are so many in all."""
-    with _telling_damage(), read.open_lmdb(store) as env, env.begin(buffers=True) as txn:
+    with read.open_lmdb(store) as env, env.begin(buffers=True) as txn:
         there = (txn.get(e.key.encode()) for e in puts)
         same = all(
             v is not None and read.sha256(v) == value.tobytes().hex()
@@ -308,10 +309,9 @@ def _check(store: Path, puts: Entries, values: np.ndarray, records_there: int) -
 
 def _check_all(found: Iterator[tuple[str, str]], table: records.Known) -> None:
     """Raise `UnknownError` unless what is found are the table's keys and SHA-256."""
-    with _telling_damage():
-        wanted = ((key, record and record.value) for key, record in table)
-        if not all(a == b for a, b in zip_longest(found, wanted)):
-            raise UnknownError("some records are not what they were")
+    wanted = ((key, record and record.value) for key, record in table)
+    if not all(a == b for a, b in zip_longest(found, wanted)):
+        raise UnknownError("some records are not what they were")
 
 
 @contextmanager
