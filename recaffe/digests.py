@@ -33,7 +33,7 @@ def take(
     ):
         while batch := list(islice(files, _BATCH)):
             # What `os.path.abspath` does, but for asking where this is each time.
-            paths = [os.path.normpath(os.path.join(here, file)) for file in batch]  # noqa: PTH118 - str in, str out, 10 times faster than Path
+            paths = [os.path.normpath(f if f[:1] == "/" else f"{here}/{f}") for f in batch]
             entries, wanted = [], []
             for i, (file, path) in enumerate(zip(batch, paths, strict=True)):
                 about, entry = _stat(file), known.take(path)

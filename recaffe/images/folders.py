@@ -32,6 +32,17 @@ def walk(folder: Path | str, prefix: str) -> Iterator[str]:
     yield from _walk(str(folder), "" if start == "." else start.rstrip("/") + "/")
 
 
+def is_empty(folder: Path | str) -> bool:
+    """Whether `walk` would find no file."""
+    below = []
+    for name, own in _entries(folder):
+        if own is None:
+            return False
+        if own:
+            below.append(name)
+    return all(is_empty(f"{folder}/{name}") for name in below)
+
+
 def _walk(folder: str, prefix: str) -> Iterator[str]:
     # A folder's files have its name and a slash before them, which is what they are sorted by.
     names = sorted(

@@ -172,7 +172,7 @@ def _classes(root: Path, folder: Path, split: str) -> list[Item]:
         Item(str(root), f"{split}/{name}" if split else name, split, name) for name in labels
     ]
     for item in classes:
-        if next(folders.walk(item.file, item.path), None) is None:
+        if folders.is_empty(item.file):
             raise DataError(
                 f"images: the class folder {item.file} is empty. Put pictures into it or remove it."
             )

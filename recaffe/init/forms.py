@@ -11,7 +11,7 @@ from typing import Any
 from recaffe import config
 from recaffe.errors import DataError
 from recaffe.images import inventory
-from recaffe.images.folders import subfolders, walk
+from recaffe.images.folders import is_empty, subfolders
 from recaffe.images.inventory import SPLITS
 
 _TABLES = (".csv", ".tsv", ".parquet")
@@ -49,7 +49,7 @@ def images_of(place: Path) -> dict[str, Any]:
                 f"{place} has but one folder, {folders[0]!r}, which holds {_some(inside)}. Are these the "
                 f"classes? Then: recaffe init {place / folders[0]}"
             )
-    if not folders and next(walk(place, ""), None) is None:
+    if not folders and is_empty(place):
         raise DataError(f"There are no pictures in {place.absolute()}.")
     return {"path": str(place)}
 

@@ -161,6 +161,7 @@ def test_a_walk_is_in_the_order_of_its_paths(paths: set[tuple[str, ...]], prefix
         kept = [p for p in there if not {".a", "Thumbs.db"} & set(p.parts)]
         wanted = sorted(str(Path(prefix) / p) for p in kept)
         assert list(folders.walk(root, prefix)) == wanted
+        assert folders.is_empty(root) == (not wanted)
 
 
 def test_pictures_come_in_the_order_of_split_and_path(tmp_path: Path) -> None:
