@@ -52,7 +52,7 @@ update(Path(list_file), root, Path(out), Path(store), json.loads(sys.argv[1]), 0
 _MEAN = """
 import sys
 from pathlib import Path
-from recaffe import config, mean
+from recaffe import mean
 from recaffe.lmdb import totals
 mean.write(mean.combine([totals.total_of(Path(sys.argv[1]), Path(sys.argv[2]))], "it"), sys.argv[3])
 """

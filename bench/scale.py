@@ -1,6 +1,6 @@
 """What a million, a hundred million and ten thousand million pictures would cost, from a measured cost a picture.
 
-    OMP_NUM_THREADS=1 python bench/scale.py [--pictures 300] [--rows 20000] [--nodes 100] [--cores 8]
+    OMP_NUM_THREADS=1 python -m bench.scale [--pictures 300] [--rows 20000] [--nodes 100] [--cores 8]
 
 Each stage's library function runs on a few made-up pictures (500×375, JPEG) in a process of its own, whose CPU
 seconds and memory count, so that a busy machine measures the same. Rows of tables are measured on more of them,
@@ -109,19 +109,23 @@ def measure(folder: Path, pictures: int, rows: int) -> dict[str, Cost]:
     per_row = {}
     for size in (rows, 2 * rows):
         repeat(manifest, folder / "many.csv", size)
+        names = folder / f"{size} names"
+        listing = ({**images, "path": str(names)}, Path(f"{names}.csv"), Path(f"{names}.cache"))
+        write_names(names, size)
+        inventory.take(*listing)
         per_row[size] = (
             spent(split.write, folder / "many.csv", table, bad, lists, chosen),
             spent(scan.read_manifest, folder / "many.csv"),
             spent(entries_of, folder / "many.txt", root, folder / "many.csv"),
             spent(entries_of, folder / "many.txt", root, folder / "many.csv", (0, 100)),
+            spent(inventory.take, *listing),  # as each later run does
         )
-    cut, read, entry, passed = (
+    cut, read, entry, passed, walked = (
         [(b - a) / rows for a, b in zip(per_row[rows][i], per_row[2 * rows][i], strict=True)]
-        for i in range(4)
+        for i in range(5)
     )
     return {
-        # Its rows are held as the manifest's are.
-        "inventory": Cost(listed[0] / pictures, read[1], table.stat().st_size / pictures),
+        "inventory": Cost(listed[0] / pictures, walked[1], table.stat().st_size / pictures),
         "scan": Cost(scanned[0] / pictures, read[1], manifest.stat().st_size / pictures),
         "split": Cost(cut[0], cut[1], 50),
         "a row of list and manifest, in each LMDB job": Cost(passed[0]),
@@ -140,7 +144,9 @@ def plan(count: int, costs: dict[str, Cost], nodes: int, cores: int) -> None:
     held = costs["scan"].memory * count
     of_shard = costs["lmdb"].memory * count / shards
     stages = {
-        "inventory": Stage(cpu["inventory"], memory=held, read=pictures),
+        "inventory": Stage(
+            cpu["inventory"], memory=costs["inventory"].memory * count, read=pictures
+        ),
         "scan": Stage(cpu["scan"], 1, cores, held, pictures),
         "split": Stage(cpu["split"], 1, memory=costs["split"].memory * count),
         "lmdb": Stage(cpu["lmdb"], jobs, cores * min(jobs, nodes), of_shard, pictures),
@@ -204,6 +210,15 @@ def write_pictures(folder: Path, count: int) -> None:
         path = folder / "ab"[i % 2] / f"{i:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), image.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])
+
+
+def write_names(folder: Path, count: int) -> None:
+    """Empty files in folders of a thousand, in two classes."""
+    for i in range(count):
+        path = folder / "ab"[i % 2] / f"{i // 2000:06d}" / f"{i:08d}.jpg"
+        if i % 2000 < 2:
+            path.parent.mkdir(parents=True)
+        path.touch()
 
 
 def repeat(manifest: Path, out: Path, count: int) -> None:

@@ -6,7 +6,7 @@ import csv
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from recaffe.files import rewrite, sha256
@@ -15,6 +15,7 @@ from recaffe.tables import csv_blocks
 # Size in bytes, modification time in ns, hex digest.
 _Entry = tuple[int, int, str]
 _BATCH = 1024  # files that are held at a time
+_CHUNK = 16  # files that a thread gets at a time: to hand out each small one takes longer than to read it
 
 
 def take(
@@ -41,8 +42,9 @@ def take(
                     wanted.append(i)
                     entry = (*about, "")
                 entries.append(entry)
-            found = pool.map(_digest, [batch[i] for i in wanted])
-            for i, digest in zip(wanted, found, strict=True):
+            some = (wanted[i : i + _CHUNK] for i in range(0, len(wanted), _CHUNK))
+            found = pool.map(_digests, [[batch[i] for i in numbers] for numbers in some])
+            for i, digest in zip(wanted, chain.from_iterable(found), strict=True):
                 entries[i] = (*entries[i][:2], digest)
             for block in csv_blocks((p, *e) for p, e in zip(paths, entries, strict=True)):
                 table.write(block)
@@ -75,6 +77,10 @@ def _stat(file: str) -> tuple[int, int]:
     except (OSError, ValueError):
         return -1, 0
     return stat.st_size, stat.st_mtime_ns
+
+
+def _digests(files: list[str]) -> list[str]:
+    return [_digest(file) for file in files]
 
 
 def _digest(file: str) -> str:
