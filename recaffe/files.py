@@ -201,7 +201,12 @@ class Rewrite:
         self._new = self._aside.enter_context(aside.open("wb"))
         self._old.seek(0)
         while self._same:
-            self._same -= self._new.write(self._old.read(min(self._same, 1 << 20)))
+            block = self._old.read(min(self._same, 1 << 20))
+            if not block:
+                raise MachineError(
+                    f"{self._path} became shorter while it was read. Run the same command again."
+                )
+            self._same -= self._new.write(block)
 
 
 @contextmanager

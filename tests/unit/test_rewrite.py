@@ -58,3 +58,13 @@ def test_a_name_that_a_folder_has_is_explained(tmp_path: Path) -> None:
     (tmp_path / "not").write_bytes(b"")
     with pytest.raises(MachineError, match="not"), rewrite(tmp_path / "not" / "file") as new:
         new.write(b"new")
+
+
+def test_a_file_that_shrinks_meanwhile_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old" * 10000)
+    with pytest.raises(MachineError, match="shorter while it was read"), rewrite(path) as new:
+        new.write(b"old" * 10000)
+        path.write_bytes(b"")
+        new.write(b"and more")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

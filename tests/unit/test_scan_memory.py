@@ -90,6 +90,17 @@ def test_a_damaged_memory_is_none(
     assert len(decoded) == 9
 
 
+def test_a_memory_of_other_columns_is_none(
+    pictures: Path, tmp_path: Path, decoded: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(scanned, "COLUMNS", scanned.COLUMNS[::-1])
+        look(pictures, tmp_path / "data")
+    decoded.clear()
+    assert look(pictures, tmp_path / "data") == look(pictures, tmp_path / "from_nothing")
+    assert len(decoded) == 18
+
+
 def test_a_stopped_scan_goes_on_where_it_was(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
