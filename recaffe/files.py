@@ -224,7 +224,7 @@ def rewrite(path: Path | str, *, keep: bool = True) -> Iterator[Rewrite]:
 def write_text_if_changed(path: Path | str, text: str) -> None:
     """Write a whole UTF-8 file, if it says something else."""
     with rewrite(path) as new:
-        new.write(text.encode("utf-8"))
+        new.write(text.encode("utf-8", "surrogateescape"))
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recaffe.errors import MachineError
-from recaffe.files import rewrite
+from recaffe.files import rewrite, write_text_if_changed
 
 CONTENT = st.lists(st.binary(min_size=1, max_size=6), max_size=6)
 
@@ -53,11 +54,22 @@ def test_a_failure_leaves_the_old_content(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_name_that_a_folder_has_is_explained(tmp_path: Path) -> None:
+def test_a_folder_in_the_files_place_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file" / "in").mkdir(parents=True)
+    with pytest.raises(MachineError, match="file"), rewrite(tmp_path / "file") as new:
+        new.write(b"new")
+    assert (tmp_path / "file" / "in").is_dir()
+
+
+def test_a_file_in_the_folders_place_is_explained(tmp_path: Path) -> None:
     (tmp_path / "not").write_bytes(b"")
     with pytest.raises(MachineError, match="not"), rewrite(tmp_path / "not" / "file") as new:
         new.write(b"new")
+
+
+def test_a_text_with_a_name_that_is_not_utf8_is_written_as_it_was(tmp_path: Path) -> None:
+    write_text_if_changed(tmp_path / "file", os.fsdecode(b"caf\xe9\n"))
+    assert (tmp_path / "file").read_bytes() == b"caf\xe9\n"
 
 
 def test_a_file_that_shrinks_meanwhile_is_told(tmp_path: Path) -> None:
